@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
+UV ?= uv
+
+.PHONY: demo test lint unit lock clean
+
+# The main job on the built-in cloud: list, mirror, query, plan, apply, heal.
+demo: $(VENV)/.run
+	$(BIN)/fleetsync demo
+
+# Everything CI runs.
+test: lint unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(VENV)/.test
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# The two lock files hold hashes and no index address: the machine's own pip settings decide where from.
+$(VENV)/.run: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements.lock
+	$(EDITABLE)
+	touch $@
+
+$(VENV)/.test: requirements-test.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements-test.lock
+	$(EDITABLE)
+	touch $@
+
+lock:
+	$(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	$(UV) pip compile pyproject.toml --group build --group test -c requirements.lock --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-test.lock
+
+clean:
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache demo

@@ -1,0 +1,5 @@
+"""`python -m fleetsync`."""
+
+from fleetsync.cli.main import main
+
+main()

@@ -1,0 +1,85 @@
+"""What one kind of service is like: what its configuration, its planning and its rates need to know of it.
+
+A provider states this about itself (`providers/base.py`); `wiring` hands it to the configuration, which
+therefore needs no provider.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fleetsync.core.bucket import Rate
+from fleetsync.core.model import Part, ResourceType
+from fleetsync.core.path import Path
+
+ANY = "*"
+"""As the last key of a writable path: any name, and anything below it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writable:
+    """A path that can be declared, the values that it takes and the part of the resource that it is in."""
+
+    path: Path
+    part: Part
+    value: object = object
+    """A type that msgspec can check: `bool`, `str`, `list[str]`, …; `object` takes any JSON value."""
+
+    def covers(self, path: Path) -> bool:
+        """Say whether `path` is this path, or below it where it ends in ANY."""
+        if self.path[-1] == ANY:
+            return len(path) >= len(self.path) and path[: len(self.path) - 1] == self.path[:-1]
+        return path == self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeSpec:
+    """One type of resource of a kind."""
+
+    type: ResourceType
+    cheap: bool = True
+    """Listed unless the configuration says otherwise."""
+    writable: tuple[Writable, ...] = ()
+    details: tuple[Part, ...] = ()
+    """The parts that a listing does not carry; they are read one resource at a time, where a plan needs them."""
+    volatile: tuple[Path, ...] = ()
+    """Members that only say "still alive": stored, but no `updated` event."""
+
+    def writable_at(self, path: Path) -> Writable | None:
+        """Return what covers `path`, or None where it cannot be declared."""
+        return next((writable for writable in self.writable if writable.covers(path)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a service lets one of its quota scopes do.
+
+    `total` is one budget for all operation classes together; `classes` has a rate per class, None where
+    only the total counts. `documented` is False where the figures are our own caution: then `share` makes no sense.
+    """
+
+    classes: Mapping[str, Rate | None]
+    total: Rate | None = None
+    documented: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of service.
+
+    `settings` is a frozen dataclass of the keys that only this kind has; a field without a default must be configured.
+    """
+
+    name: str
+    settings: type
+    types: tuple[TypeSpec, ...]
+    quota: Quota
+    methods: tuple[str, ...]
+    interval_s: float
+    scope: str | None = None
+    """The token scope of Entra ID sign-in; None where the service has no such thing."""
+    url: str | None = None
+    """Where the service is, if it is the same for everybody."""
+    specs: Mapping[ResourceType, TypeSpec] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "specs", {spec.type: spec for spec in self.types})

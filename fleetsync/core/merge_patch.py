@@ -1,0 +1,75 @@
+"""JSON Merge Patch (RFC 7396), both ways, and the equality of JSON values."""
+
+from collections.abc import Mapping
+
+from fleetsync.core.path import Path
+
+Json = object
+"""A decoded JSON value: None, bool, int, float, str, list, dict."""
+
+
+def apply_patch(target: Json, patch: Json) -> Json:
+    """Return `target` with `patch` merged in; neither is changed."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = apply_patch(merged.get(key), value)
+    return merged
+
+
+def diff(old: Json, new: Json) -> Json:
+    """Return the smallest merge patch that leads from `old` to `new`.
+
+    What a merge patch cannot say is said as well as it can: a member that became null reads as deleted.
+    """
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    patch: dict[str, Json] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if key not in old:
+            patch[key] = value
+        elif not same(old[key], value):
+            patch[key] = diff(old[key], value)
+    return patch
+
+
+def same(one: Json, other: Json) -> bool:
+    """Say whether two JSON values are equal: 1 is 1.0 but not true, order counts in arrays only."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return one == other
+
+
+def patch_of(leaves: Mapping[Path, Json]) -> dict[str, Json]:
+    """Return the merge patch that sets every leaf; None deletes it."""
+    patch: dict[str, Json] = {}
+    for path, value in leaves.items():
+        node = patch
+        for key in path[:-1]:
+            child = node.setdefault(key, {})
+            if not isinstance(child, dict):
+                raise TypeError(f"two leaves of one patch overlap at {path}")
+            node = child
+        node[path[-1]] = value
+    return patch
+
+
+def without(document: Json, paths: tuple[Path, ...]) -> Json:
+    """Return `document` without the members at `paths`."""
+    if not isinstance(document, Mapping) or not paths:
+        return document
+    here = {path[0] for path in paths if len(path) == 1}
+    below = tuple(path for path in paths if len(path) > 1)
+    return {
+        key: without(value, tuple(path[1:] for path in below if path[0] == key))
+        for key, value in document.items()
+        if key not in here
+    }

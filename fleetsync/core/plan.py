@@ -1,0 +1,190 @@
+"""What is to be written: changes, the plan that holds them, and what became of each.
+
+A plan is a value: it can be printed, stored, compared and refused before one request is sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleetsync.core.declaration import ABSENT, UNKNOWN, Contradiction, Missing, Wanted, Wish
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.merge_patch import Json, patch_of, same
+from fleetsync.core.model import ETag, Part, ResourceKey
+from fleetsync.core.path import Path
+
+
+class GuardKind(StrEnum):
+    """What stops us overwriting somebody else's write, strongest first."""
+
+    IF_MATCH = "if-match"
+    BODY_ETAG = "body-etag"
+    REREAD = "reread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A guard and what it compares.
+
+    `reread`: also read, compare and read back, because the service's own guard is weak or unproven.
+    """
+
+    kind: GuardKind
+    etag: ETag | None = None
+    reread: bool = False
+
+    @property
+    def needs_reread(self) -> bool:
+        """Say whether the write has to be framed by reads."""
+        return self.reread or self.kind is GuardKind.REREAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One declared value of one resource: how it is, how it should be, and who says so."""
+
+    path: Path
+    actual: Json | Missing
+    declared: Json | Missing
+    declarations: tuple[str, ...]
+
+    @property
+    def is_met(self) -> bool:
+        """Say whether it is as declared."""
+        if isinstance(self.actual, Missing) or isinstance(self.declared, Missing):
+            return self.actual is self.declared
+        return same(self.actual, self.declared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One guarded patch that we want: the leaves of one part of one resource that are not as declared."""
+
+    key: ResourceKey
+    part: Part
+    guard: Guard
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def patch(self) -> dict[str, Json]:
+        """Return the smallest merge patch that makes the leaves so."""
+        return patch_of({leaf.path: None if leaf.declared is ABSENT else leaf.declared for leaf in self.leaves})
+
+    @property
+    def declarations(self) -> tuple[str, ...]:
+        """Return the names of the declarations that want it, sorted."""
+        return tuple(sorted({name for leaf in self.leaves for name in leaf.declarations}))
+
+
+class DriftState(StrEnum):
+    """Why a declared leaf is not as declared."""
+
+    PENDING = "pending"
+    """The next apply writes it."""
+    HELD = "held"
+    """It will not be written until a person acts; `by` says what holds it."""
+    CONTESTED = "contested"
+    """Somebody else keeps changing it back."""
+    CONFLICT = "conflict"
+    """Two declarations disagree about it."""
+    UNKNOWN = "unknown"
+    """What it is has not been read yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One leaf that is not as declared. `by` names what holds it, or who changed it."""
+
+    key: ResourceKey
+    leaf: Leaf
+    state: DriftState
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All changes of a source, sorted by key and part, and all drift, also what no change will mend.
+
+    `basis` is a fingerprint of the declarations; a reviewed plan is refused when they changed. `unread` counts
+    resources whose details a plan needs and nobody has read yet.
+    """
+
+    source: str
+    basis: str
+    changes: tuple[Change, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    contradictions: tuple[tuple[ResourceKey, Contradiction], ...] = ()
+    known: int = 0
+    unread: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to write."""
+        return not self.changes
+
+
+class Result(StrEnum):
+    """What became of a write; the values of `writes.outcome`."""
+
+    OPEN = "open"
+    APPLIED = "applied"
+    ALREADY = "already"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one change; `status` and `request_id` are the service's, None where it never answered."""
+
+    change: Change
+    result: Result
+    status: int | None = None
+    request_id: str | None = None
+    error: str | None = None
+
+
+def actual_at(document: Mapping[str, object], path: Path) -> Json | Missing:
+    """Return the value at `path`, ABSENT where there is none."""
+    node: object = document
+    for key in path:
+        if not isinstance(node, Mapping) or key not in node:
+            return ABSENT
+        node = node[key]
+    return node
+
+
+def compare(
+    wish: Wish, document: Mapping[str, object], spec: TypeSpec, known_parts: frozenset[Part]
+) -> dict[Part, tuple[Leaf, ...]]:
+    """Return the declared leaves that are not met, by the part that they are in.
+
+    A leaf of a part that is not known yet has the actual value UNKNOWN. A declaration's value of a path that cannot
+    be written never gets here: it is refused when the declarations are read.
+    """
+    found: dict[Part, list[Leaf]] = {}
+    for wanted in wish.leaves:
+        writable = spec.writable_at(wanted.path)
+        if writable is None:
+            raise LookupError(f"nothing writable at {wanted.path}")
+        unread = writable.part in spec.details and writable.part not in known_parts
+        leaf = _leaf(wanted, UNKNOWN if unread else actual_at(document, wanted.path))
+        if not leaf.is_met:
+            found.setdefault(writable.part, []).append(leaf)
+    return {part: tuple(unmet) for part, unmet in found.items()}
+
+
+def _leaf(wanted: Wanted, actual: Json | Missing) -> Leaf:
+    return Leaf(path=wanted.path, actual=actual, declared=wanted.value, declarations=wanted.declarations)
+
+
+def dropped(change: Change, document: Mapping[str, object]) -> tuple[Path, ...]:
+    """Return the paths that a write set and the resource afterwards does not show: accepted, and ignored."""
+    return tuple(leaf.path for leaf in change.leaves if not _leaf(_wanted(leaf), actual_at(document, leaf.path)).is_met)
+
+
+def _wanted(leaf: Leaf) -> Wanted:
+    return Wanted(path=leaf.path, value=leaf.declared, declarations=leaf.declarations)

@@ -1,0 +1,173 @@
+"""Every error we raise. The class is the decision: callers ask `isinstance`, never the text.
+
+    FleetsyncError                  exit 1 unless said otherwise
+    ├── UsageError                  exit 2: the command was asked something that it cannot do
+    ├── ConfigError                 exit 78: a person must edit a file; carries every problem at once
+    ├── UnsafePlanError             exit 1: too much would change or vanish; `confirm` lets it pass once
+    ├── NotYetError                 exit 75: try later (never listed completely, source paused)
+    ├── MirrorError                 exit 1: the database cannot be used
+    │   ├── SchemaMismatchError     exit 78: `db upgrade`, or a newer fleetsync
+    │   └── LockedError             exit 75: another process has the file
+    └── SourceError
+        ├── TransientError          exit 75: the same request may work later
+        │   ├── ThrottledError      429, or a documented equivalent; `retry_after_s`
+        │   ├── UnreachableError    no answer, or none in time; `sent`: may have been carried out
+        │   └── ServerFaultError    500, 502, 503, 504, 408
+        └── TerminalError           the same request will fail again
+            ├── AuthError           401, 403, and what the token service refuses
+            ├── InvalidResponseError  2xx that is not what was promised; links and redirects elsewhere
+            └── ResourceError       the other resources go on
+                ├── NotFoundError   404 in the service's own words, 410
+                ├── ConflictError   412, 409: read again, decide again
+                └── RejectedError   400, 422 and every other 4xx
+
+`transport/client.py` alone maps status codes to these.
+"""
+
+from dataclasses import dataclass
+
+
+class FleetsyncError(Exception):
+    """Something a person should read: one line, what and which."""
+
+    exit_code = 1
+
+
+class UsageError(FleetsyncError):
+    """The command was asked something that it cannot do."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that a person must mend, and where it stands."""
+
+    message: str
+    file: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line is not None else self.file
+        return f"{place}: {self.message}" if place else self.message
+
+
+class ConfigError(FleetsyncError):
+    """Configuration or declarations are wrong; `problems` holds all of them."""
+
+    exit_code = 78
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class UnsafePlanError(FleetsyncError):
+    """A plan or a listing goes beyond a safety limit; nothing of it was done."""
+
+
+class NotYetError(FleetsyncError):
+    """Not possible yet, and it will be without anybody editing a file."""
+
+    exit_code = 75
+
+
+class MirrorError(FleetsyncError):
+    """The database cannot be used."""
+
+
+class SchemaMismatchError(MirrorError):
+    """The database was made by another version."""
+
+    exit_code = 78
+
+
+class LockedError(MirrorError):
+    """Another process holds the database."""
+
+    exit_code = 75
+
+
+class SourceError(FleetsyncError):
+    """A service did not do what was asked.
+
+    `status` is the HTTP status, `code` the service's own name for the error, `request_id` what its
+    support asks for; each is None where the service said nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+
+class TransientError(SourceError):
+    """The same request may work later.
+
+    `sent` says that the service may have carried the request out: only what is safe to repeat is repeated then.
+    `retry_after_s` is what the service asked for, seconds from now; None where it said nothing.
+    """
+
+    exit_code = 75
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: bool = True,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, code=code, request_id=request_id)
+        self.sent = sent
+        self.retry_after_s = retry_after_s
+
+
+class ThrottledError(TransientError):
+    """The service refused the request because of its rate; it was not carried out."""
+
+
+class UnreachableError(TransientError):
+    """No answer, or none in time."""
+
+
+class ServerFaultError(TransientError):
+    """The service failed; what it did with the request is not known."""
+
+
+class TerminalError(SourceError):
+    """The same request will fail again."""
+
+
+class AuthError(TerminalError):
+    """Sign-in was refused, or the identity may not do this."""
+
+
+class InvalidResponseError(TerminalError):
+    """An answer that is not what was promised."""
+
+
+class ResourceError(TerminalError):
+    """One resource failed; the others go on."""
+
+
+class NotFoundError(ResourceError):
+    """The service says, in its own words, that there is no such resource."""
+
+
+class ConflictError(ResourceError):
+    """The guard refused the write: somebody else was faster."""
+
+
+class RejectedError(ResourceError):
+    """The service does not accept this request."""

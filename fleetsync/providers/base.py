@@ -1,0 +1,108 @@
+"""The contract between fleetsync and a service: what a provider is, a source, a target."""
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from fleetsync.core.kind import Kind
+from fleetsync.core.model import Cursor, Detail, Page, Part, Resource, ResourceKey, ResourceType
+from fleetsync.core.plan import Change, Guard
+from fleetsync.transport.http import Http
+
+
+class Source(Protocol):
+    """A service that can be listed and read."""
+
+    kind: ClassVar[Kind]
+    name: str
+
+    async def page(self, type: ResourceType, cursor: Cursor | None) -> Page:
+        """Return the first page, or the one at `cursor`.
+
+        Raises:
+            InvalidResponseError: the answer lacks its promised array, or links elsewhere.
+        """
+        ...
+
+    async def read(self, key: ResourceKey) -> Resource:
+        """Return the resource as it is now.
+
+        Raises:
+            NotFoundError: the service says in its own words that it does not exist.
+        """
+        ...
+
+    async def detail(self, key: ResourceKey, part: Part) -> Detail:
+        """Return a part that listings do not carry (`TypeSpec.details`), as it is now."""
+        ...
+
+    def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:
+        """Return what declarations are compared with, shaped as they are. Pure.
+
+        `details` holds the parts that are known; a part that is missing leaves out its paths.
+        """
+        ...
+
+
+@runtime_checkable
+class Target(Source, Protocol):
+    """A source that can be patched."""
+
+    def guard(self, type: ResourceType, part: Part, resource: Resource) -> Guard | None:
+        """Return the strongest guard that the service has for this part; None where a write is not possible."""
+        ...
+
+    async def patch(self, change: Change) -> Resource | Detail | None:
+        """Send one guarded write, once; return what the service says the resource is now, None if it does not say.
+
+        Raises:
+            ConflictError: the guard refused it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What a provider is connected with: where the service is, a way to send, and the settings of its kind."""
+
+    name: str
+    url: str
+    http: Http
+    settings: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Code for one kind of service.
+
+    `connect` builds a source without sending anything. `scope` names the quota that its requests count against,
+    from the endpoint's URL and settings: sources with the same scope share one set of buckets.
+    """
+
+    kind: Kind
+    connect: Callable[[Endpoint], Source]
+    scope: Callable[[str, object], str]
+
+
+def load(kind: str) -> Provider:
+    """Return the provider of a kind: `iot-central` is `fleetsync.providers.iot_central`.
+
+    Raises:
+        LookupError: there is no such kind.
+    """
+    if kind not in kinds():
+        raise LookupError(kind)
+    module = importlib.import_module(f"fleetsync.providers.{kind.replace('-', '_')}")
+    provider: Provider = module.PROVIDER
+    return provider
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the names of all kinds, sorted."""
+    package = importlib.util.find_spec("fleetsync.providers")
+    places = package.submodule_search_locations if package else None
+    names = (module.name for module in pkgutil.iter_modules(places))
+    return tuple(sorted(name.replace("_", "-") for name in names if name != "base" and not name.startswith("_")))

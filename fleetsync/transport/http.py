@@ -1,0 +1,76 @@
+"""Requests and answers, and what everything that sends them looks like."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from fleetsync.errors import InvalidResponseError
+
+T = TypeVar("T")
+
+_READS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request.
+
+    `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate
+    limiter charges. `safe` says that carrying it out twice does no harm; by default that is GET and HEAD.
+    """
+
+    method: str
+    url: str
+    operation: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    safe: bool | None = None
+
+    @property
+    def is_safe(self) -> bool:
+        """Say whether it may be repeated although it may have been carried out."""
+        return self.method in _READS if self.safe is None else self.safe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One 2xx answer, read to its end. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def request_id(self) -> str | None:
+        """Return what the service's support asks for."""
+        return self.headers.get("x-ms-request-id") or self.headers.get("x-ms-correlation-request-id")
+
+    def decode(self, shape: type[T]) -> T:
+        """Return the body as `shape`.
+
+        Raises:
+            InvalidResponseError: it is no JSON, or lacks what `shape` promises. Absent is not empty.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=shape)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            reason = str(error)[:200]
+            raise InvalidResponseError(
+                f"answer {self.status} is not what was promised: {reason}",
+                status=self.status,
+                request_id=self.request_id,
+            ) from error
+
+
+class Http(Protocol):
+    """Something that sends a request and returns its 2xx answer."""
+
+    async def send(self, request: Request) -> Response:
+        """Send `request` and return the answer.
+
+        Raises:
+            SourceError: any other outcome, by class (see `fleetsync.errors`).
+        """
+        ...
