@@ -1,0 +1,78 @@
+"""A careful client of the simulated services, without sockets: the raw target goes out as it came in."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from fleetsync.simulator import Cloud, SimRequest, SimResponse
+
+PREVIEW = "2022-10-31-preview"
+STABLE = "2022-07-31"
+
+
+@dataclass
+class HandClock:
+    """A clock that is moved by hand."""
+
+    seconds: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass
+class Client:
+    cloud: Cloud
+    clock: HandClock
+    version: str = PREVIEW
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def send(self, method: str, target: str, body: object = None, **headers: str) -> SimResponse:
+        found = {name.replace("_", "-"): value for name, value in {**self.headers, **headers}.items()}
+        if body is not None:
+            found.setdefault("Content-Type", "application/json")
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.cloud.handle(SimRequest(method=method, target=target, headers=found, body=content))
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> SimResponse:
+        return self.send(method, f"/api/{path}?api-version={self.version}", body, **headers)
+
+    def device(self, device_id: str, method: str = "GET", body: object = None, **headers: str) -> SimResponse:
+        return self.call(method, f"devices/{quote(device_id, safe='')}", body, **headers)
+
+    def some_id(self) -> str:
+        return next(id_ for id_ in self.cloud.application.devices.ids if id_.startswith("thermostat"))
+
+    def first_target(self, path: str = "devices", size: int | None = None) -> str:
+        suffix = f"&maxpagesize={size}" if size else ""
+        return f"/api/{path}?api-version={self.version}{suffix}"
+
+    def pages(self, path: str = "devices", size: int | None = None, most: int = 100) -> list[dict[str, Any]]:
+        target: str | None = self.first_target(path, size)
+        found = []
+        while target is not None and len(found) < most:
+            answer = self.send("GET", target)
+            assert answer.status == 200, answer.body
+            found.append(answer.json())
+            target = next_target(found[-1])
+        return found
+
+    def ids(self, path: str = "devices", size: int | None = None, most: int = 100) -> list[str]:
+        return [item["id"] for page in self.pages(path, size, most) for item in page["value"]]
+
+
+def next_target(page: dict[str, Any]) -> str | None:
+    link = page.get("nextLink")
+    if link is None:
+        return None
+    parts = urlsplit(link)
+    # Only the origin goes; path and query stay byte for byte.
+    return str(link).removeprefix(f"{parts.scheme}://{parts.netloc}")
+
+
+def quoted(etag: str) -> str:
+    return etag if etag.startswith('"') else f'"{etag}"'
