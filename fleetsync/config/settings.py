@@ -30,14 +30,16 @@ class WeakestGuard(StrEnum):
 class Secret:
     """A secret's whereabouts; its text is read when it is needed and never kept in a printable value.
 
-    `source` is `credential`, `file` or `env`, `place` the name or path that was configured.
+    `source` is `credential`, `file` or `env`, `place` the name or path that was configured. `line` is where it was
+    configured, for messages only: two secrets at one place are equal.
     """
 
-    __slots__ = ("place", "source")
+    __slots__ = ("line", "place", "source")
 
-    def __init__(self, source: str, place: str) -> None:
+    def __init__(self, source: str, place: str, *, line: int | None = None) -> None:
         self.source = source
         self.place = place
+        self.line = line
 
     def __repr__(self) -> str:
         return f"Secret({self.source}={self.place!r})"

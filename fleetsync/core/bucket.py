@@ -51,3 +51,13 @@ def take(bucket: Bucket, rate: Rate, *, now_s: float, cost: float = 1.0) -> tupl
     now = refill(bucket, rate, now_s)
     left = now.tokens - cost
     return replace(now, tokens=left), max(0.0, -left / rate.per_s)
+
+
+def give_back(bucket: Bucket, cost: float = 1.0) -> Bucket:
+    """Return the bucket with tokens that were taken and not used; the next refill caps them at the burst."""
+    return replace(bucket, tokens=bucket.tokens + cost)
+
+
+def drained(bucket: Bucket, until_s: float) -> Bucket:
+    """Return the bucket without tokens to spare and earning none before `until_s`; debt stays debt."""
+    return Bucket(tokens=min(0.0, bucket.tokens), at_s=max(bucket.at_s, until_s))

@@ -6,6 +6,7 @@ therefore needs no provider.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.model import Part, ResourceType
@@ -31,11 +32,34 @@ class Writable:
         return path == self.path
 
 
+class ColumnType(StrEnum):
+    """What a column of a view holds."""
+
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a type's view: a member of the document."""
+
+    path: Path
+    type: ColumnType = ColumnType.TEXT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeSpec:
-    """One type of resource of a kind."""
+    """One type of resource of a kind.
+
+    `view` is the view that shows it, `columns` what that view has besides the columns that all have. Two kinds that
+    share a type share its view.
+    """
 
     type: ResourceType
+    view: str
+    columns: Mapping[str, Column] = field(default_factory=dict)
     cheap: bool = True
     """Listed unless the configuration says otherwise."""
     writable: tuple[Writable, ...] = ()

@@ -71,11 +71,16 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
-    """A part of a resource that its listing does not carry, as its service describes it (JSON)."""
+    """A part of a resource that its listing does not carry, as its service describes it (JSON).
+
+    `desired` and `reported` are what it says of the device's desired and reported properties, as JSON objects.
+    """
 
     id: str
     part: Part
     document: bytes
+    desired: bytes | None = None
+    reported: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

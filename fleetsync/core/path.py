@@ -1,11 +1,13 @@
 """Where a value stands in a document, written in TOML's dotted-key syntax: `tags."a.b".ring`."""
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 
 Path = tuple[str, ...]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
+_KEY = re.compile(r"""[ \t]*([A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')[ \t]*(\.|\Z)""")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 
 
@@ -16,6 +18,29 @@ def render(path: Path) -> str:
 
 def _quoted(key: str) -> str:
     return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else f"\\U{ord(c):08X}") for c in key) + '"'
+
+
+def parse(text: str) -> Path:
+    """Return the path that `text` writes as a TOML dotted key; the inverse of `render`.
+
+    Raises:
+        ValueError: it is no dotted key.
+    """
+    keys: list[str] = []
+    end, more = 0, True
+    while more:
+        match = _KEY.match(text, end)
+        if match is None:
+            raise ValueError("not a dotted key")
+        keys.append(_unquoted(match[1]))
+        end, more = match.end(), match[2] == "."
+    return tuple(keys)
+
+
+def _unquoted(key: str) -> str:
+    if _BARE.match(key):
+        return key
+    return str(tomllib.loads(f"key = {key}")["key"])  # the escapes are TOML's, so TOML's own parser reads them
 
 
 def leaves(document: Mapping[str, object], prefix: Path = ()) -> Iterator[tuple[Path, object]]:

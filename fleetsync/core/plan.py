@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleetsync.core.declaration import ABSENT, UNKNOWN, Contradiction, Missing, Wanted, Wish
+from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wanted, Wish
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import Json, patch_of, same
 from fleetsync.core.model import ETag, Part, ResourceKey
@@ -113,7 +113,8 @@ class Plan:
     basis: str
     changes: tuple[Change, ...] = ()
     drift: tuple[Drift, ...] = ()
-    contradictions: tuple[tuple[ResourceKey, Contradiction], ...] = ()
+    contradictions: tuple[tuple[ResourceKey, str], ...] = ()
+    """Resources that are held because declarations disagree, and who disagrees."""
     known: int = 0
     unread: int = 0
 
@@ -138,9 +139,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one change; `status` and `request_id` are the service's, None where it never answered."""
+    """What became of one write; `status` and `request_id` are the service's, None where it never answered."""
 
-    change: Change
+    key: ResourceKey
+    part: Part
     result: Result
     status: int | None = None
     request_id: str | None = None

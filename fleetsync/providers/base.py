@@ -47,16 +47,25 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The answer to a write. `shown` is what it says the resource is now, None if it does not say."""
+
+    shown: Resource | Detail | None
+    status: int
+    request_id: str | None
+
+
 @runtime_checkable
 class Target(Source, Protocol):
     """A source that can be patched."""
 
-    def guard(self, type: ResourceType, part: Part, resource: Resource) -> Guard | None:
+    def guard(self, part: Part, resource: Resource) -> Guard | None:
         """Return the strongest guard that the service has for this part; None where a write is not possible."""
         ...
 
-    async def patch(self, change: Change) -> Resource | Detail | None:
-        """Send one guarded write, once; return what the service says the resource is now, None if it does not say.
+    async def patch(self, change: Change) -> Written:
+        """Send one guarded write, once.
 
         Raises:
             ConflictError: the guard refused it.

@@ -1,0 +1,1 @@
+"""Again and again: every source at its interval, until SIGTERM."""

@@ -1,0 +1,205 @@
+"""Cycles and sources: what was done, how each source is, and what a person said about it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from fleetsync.clock import Clock
+from fleetsync.core.model import CycleId
+from fleetsync.errors import ConfigError, Problem, UsageError
+from fleetsync.mirror.engine import Writer
+from fleetsync.mirror.tables import coverage, cycle, metadata, source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRow:
+    """A configured source. `identity` names the service that it mirrors: another one is refused under this name."""
+
+    name: str
+    kind: str
+    url: str
+    mode: str
+    identity: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What one cycle did; the columns of `cycles`."""
+
+    pages: int = 0
+    listed: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    planned: int = 0
+    applied: int = 0
+    conflicted: int = 0
+    failed: int = 0
+    requests: int = 0
+    throttled: int = 0
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a cycle ended: `outcome` is `done`, or what cut it short; `complete` says that every type was listed."""
+
+    outcome: str
+    complete: bool
+    state: str
+    error: str | None = None
+
+
+class Cycles:
+    """The part of the mirror that keeps the books."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    async def register(self, rows: Sequence[SourceRow], *, file: str) -> None:
+        """Store which sources are configured; what left the configuration leaves the views.
+
+        Raises:
+            ConfigError: a source's name belongs to another service.
+        """
+        async with self._writer.transaction() as transaction:
+            known = {row.name: row for row in await transaction.rows(select(source))}
+            problems = [_moved(row, known[row.name], file) for row in rows if _is_moved(row, known.get(row.name))]
+            if problems:
+                raise ConfigError(*problems)
+            names = [row.name for row in rows]
+            left = [name for name, row in known.items() if row.configured and name not in names]
+            if left:
+                await transaction.run(update(source).where(source.c.name.in_(left)).values(configured=False))
+            changed = [row for row in rows if _is_changed(row, known.get(row.name))]
+            await transaction.upsert(source, ("name",), [asdict(row) | {"configured": True} for row in changed])
+
+    async def begin(self, name: str) -> CycleId:
+        """Start a cycle. One that an earlier process left open is closed as `interrupted`."""
+        at = self._clock.now()
+        async with self._writer.transaction() as transaction:
+            await transaction.run(
+                update(cycle)
+                .where(cycle.c.source == name, cycle.c.finished_at.is_(None))
+                .values(finished_at=at, outcome="interrupted", error="the process ended in the middle of it")
+            )
+            row = {"source": name, "started_at": at, "outcome": "running"}
+            return CycleId(await transaction.insert(insert(cycle), row))
+
+    async def finish(self, id: CycleId, name: str, counts: Counts, ending: Ending) -> None:
+        """Close a cycle and say how its source is now."""
+        at = self._clock.now()
+        async with self._writer.transaction() as transaction:
+            await transaction.run(
+                update(cycle)
+                .where(cycle.c.id == id)
+                .values(
+                    **asdict(counts),
+                    finished_at=at,
+                    outcome=ending.outcome,
+                    complete=ending.complete,
+                    error=ending.error,
+                )
+            )
+            known = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == name)
+            values: dict[str, Any] = {"state": ending.state, "error": ending.error, "known": known.scalar_subquery()}
+            if ending.complete:
+                values["last_complete_at"] = at
+            await transaction.run(update(source).where(source.c.name == name).values(values))
+
+    async def set_due(self, name: str, at: datetime) -> None:
+        """Store when a source's next cycle is due."""
+        await self._set(name, next_due_at=at)
+
+    async def set_paused(self, name: str, *, paused: bool) -> None:
+        """Pause a source, or let it go on."""
+        await self._set(name, paused=paused)
+
+    async def is_paused(self, name: str) -> bool:
+        """Say whether a person paused the source."""
+        async with self._writer.transaction() as transaction:
+            rows = await transaction.rows(select(source.c.paused).where(source.c.name == name))
+        return bool(rows and rows[0].paused)
+
+    async def confirm(self, name: str, *, writes: int | None = None, gone: int | None = None) -> None:
+        """Accept exactly this many writes, or vanished resources, once."""
+        if writes is not None:
+            await self._set(name, confirmed_writes=writes)
+        if gone is not None:
+            await self._set(name, confirmed_gone=gone)
+
+    async def confirmed(self, name: str) -> tuple[int | None, int | None]:
+        """Return the numbers of writes and of vanished resources that a person accepted."""
+        async with self._writer.transaction() as transaction:
+            columns = (source.c.confirmed_writes, source.c.confirmed_gone)
+            rows = await transaction.rows(select(*columns).where(source.c.name == name))
+        return (rows[0][0], rows[0][1]) if rows else (None, None)
+
+    async def use_confirmed_writes(self, name: str) -> None:
+        """Take note that the accepted number of writes was used: it holds once."""
+        await self._set(name, confirmed_writes=None)
+
+    async def use_confirmed_gone(self, name: str) -> None:
+        """Take note that the accepted number of vanished resources was used: it holds once."""
+        await self._set(name, confirmed_gone=None)
+
+    async def last_complete_at(self) -> dict[str, datetime | None]:
+        """Return when each configured source was last listed completely."""
+        statement = select(source.c.name, source.c.last_complete_at).where(source.c.configured)
+        async with self._writer.transaction() as transaction:
+            return dict(tuple(row) for row in await transaction.rows(statement))
+
+    async def rename(self, old: str, new: str) -> None:
+        """Give everything of a source another name.
+
+        Raises:
+            UsageError: there is no such source, or the new name is taken.
+        """
+        async with self._writer.transaction() as transaction:
+            names = {row.name for row in await transaction.rows(select(source.c.name))}
+            if old not in names or new in names:
+                reason = f"no source {old!r}" if old not in names else f"there is a source {new!r} already"
+                raise UsageError(f"{reason} in the database")
+            for table in metadata.sorted_tables:
+                column = table.c.name if table is source else table.c.get("source")
+                if column is not None:
+                    await transaction.run(update(table).where(column == old).values({column.name: new}))
+
+    async def forget(self, name: str) -> None:
+        """Delete everything of a source, its history as well.
+
+        Raises:
+            UsageError: there is no such source.
+        """
+        async with self._writer.transaction() as transaction:
+            if not await transaction.rows(select(source.c.name).where(source.c.name == name)):
+                raise UsageError(f"no source {name!r} in the database")
+            for table in reversed(metadata.sorted_tables):
+                column = table.c.name if table is source else table.c.get("source")
+                if column is not None:
+                    await transaction.run(delete(table).where(column == name))
+
+    async def _set(self, name: str, **values: Any) -> None:
+        async with self._writer.transaction() as transaction:
+            await transaction.run(update(source).where(source.c.name == name).values(values))
+
+
+def _is_moved(row: SourceRow, known: Any) -> bool:
+    return known is not None and known.identity != row.identity
+
+
+def _is_changed(row: SourceRow, known: Any) -> bool:
+    return known is None or not known.configured or asdict(row) != {name: getattr(known, name) for name in asdict(row)}
+
+
+def _moved(row: SourceRow, known: Any, file: str) -> Problem:
+    return Problem(
+        message=f"source {row.name!r} mirrored {known.identity} and is now {row.identity}: "
+        f"give it another name, or run `fleetsync db forget {row.name}` first",
+        file=file,
+    )

@@ -1,0 +1,254 @@
+"""Listings: their pages, where they stand, and what complete ones did not show.
+
+A listing's number only grows. What the mirror believes of a listing depends on numbers and marks, never on
+timestamps: clocks step.
+"""
+
+import datetime
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from fleetsync.clock import Clock
+from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.delta import Event, compare, digest_of
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.model import Cursor, CycleId, ListingId, Page, ResourceType
+from fleetsync.core.safety import Showing
+from fleetsync.mirror import resources
+from fleetsync.mirror.engine import Prepared, Transaction, Writer
+from fleetsync.mirror.tables import coverage, listing, resource, seen, text_of
+
+# A cursor that is older is not tried: services let them die, and the pages before it are stale.
+CURSOR_LIFE = datetime.timedelta(hours=1)
+
+_KNOWN = (
+    select(resource.c.no, resource.c.id, resource.c.missed_since, resource.c.seen_at, resource.c.seen_by)
+    .where(resource.c.source == bindparam("source"), resource.c.type == bindparam("type"))
+    .where(resource.c.gone_at.is_(None), resource.c.id > bindparam("last"))
+    .order_by(resource.c.id)
+    .limit(5000)
+)
+_MISS = Prepared(
+    update(resource)
+    .where(resource.c.no == bindparam("b_no"))
+    .values(missed_since=bindparam("b_since"), seen_at=bindparam("b_at"), seen_by=bindparam("b_by")),
+    ("b_since", "b_at", "b_by", "b_no"),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Listing:
+    """One listing of one type while it goes on. `seen` holds the numbers of the rows that it showed.
+
+    `ended`: its last page is stored; only the judgement of what it showed is still to come.
+    """
+
+    id: ListingId
+    source: str
+    spec: TypeSpec
+    cycle: CycleId
+    started_at: datetime.datetime
+    cursor: Cursor | None = None
+    resumed: bool = False
+    ended: bool = False
+    seen: Bitmap = field(default_factory=Bitmap)
+    pages: int = 0
+    listed: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    @property
+    def type(self) -> ResourceType:
+        """Return what it lists."""
+        return self.spec.type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A row that complete listings do not show; `since` is the first of them."""
+
+    no: int
+    id: str
+    since: ListingId
+
+
+class Listings:
+    """The part of the mirror that listings write to."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    async def begin(self, source: str, spec: TypeSpec, cycle: CycleId) -> Listing:
+        """Return a listing to go on with: the one that was cut short, while its cursor lives, else a new one."""
+        async with self._writer.transaction() as transaction:
+            left = await transaction.rows(
+                select(listing)
+                .where(listing.c.source == source, listing.c.type == spec.type, listing.c.state == "open")
+                .order_by(listing.c.id.desc())
+            )
+            for row in left:
+                if row is left[0] and self._is_alive(row):
+                    return await self._resumed(transaction, row, spec, cycle)
+                await self._close(transaction, ListingId(row.id), "abandoned", None)
+            at = self._clock.now()
+            values = {"source": source, "type": spec.type, "cycle": cycle, "started_at": at, "state": "open"}
+            id = ListingId(await transaction.insert(insert(listing), values))
+            return Listing(id=id, source=source, spec=spec, cycle=cycle, started_at=at)
+
+    def _is_alive(self, row: Any) -> bool:
+        return row.cursor_at is not None and abs(self._clock.now() - row.cursor_at) < CURSOR_LIFE
+
+    async def _resumed(self, transaction: Transaction, row: Any, spec: TypeSpec, cycle: CycleId) -> Listing:
+        await transaction.run(update(listing).where(listing.c.id == row.id).values(resumed=True, cycle=cycle))
+        chunks = await transaction.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == row.id))
+        return Listing(
+            id=ListingId(row.id),
+            source=row.source,
+            spec=spec,
+            cycle=cycle,
+            started_at=row.started_at,
+            cursor=Cursor(row.cursor) if row.cursor is not None else None,
+            resumed=True,
+            ended=row.ended,
+            seen=Bitmap(dict(chunks)),
+            pages=row.pages,
+            listed=row.listed,
+        )
+
+    async def record(self, going: Listing, pages: Sequence[Page]) -> None:
+        """Store whole pages, what they showed to be there, and the cursor, in one transaction."""
+        at = self._clock.now()
+        scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=at)
+        async with self._writer.transaction() as transaction:
+            for page in pages:
+                await self._record_page(transaction, scope, going, page)
+            await self._save_marks(transaction, going)
+            going.cursor = pages[-1].next
+            going.ended = going.cursor is None
+            going.pages += len(pages)
+            values = {
+                "pages": going.pages,
+                "listed": going.listed,
+                "cursor": going.cursor,
+                "cursor_at": at,
+                "ended": going.ended,
+            }
+            await transaction.run(update(listing).where(listing.c.id == going.id).values(values))
+        going.seen.saved()
+
+    async def _record_page(self, transaction: Transaction, scope: resources.Scope, going: Listing, page: Page) -> None:
+        listed = [(one, digest_of(one.document)) for one in page.resources]
+        digests = {one.id: digest for one, digest in listed} | {one.id: b"" for one in page.unreadable}
+        stored = await resources.find(transaction, scope, digests)
+        delta = compare(stored, listed, going.spec.volatile)
+        # What cannot be read is there all the same.
+        delta.seen += [stored[one.id].no for one in page.unreadable if one.id in stored]
+        going.seen.add(await resources.write(transaction, scope, delta))
+        going.listed += len(page.resources) + len(page.unreadable)
+        going.added += len(delta.added)
+        going.updated += sum(one.event is not None for one in delta.updates)
+        going.unchanged += delta.unchanged
+
+    async def _save_marks(self, transaction: Transaction, going: Listing) -> None:
+        chunks = going.seen.changed().items()
+        rows = [{"listing": going.id, "chunk": chunk, "bits": bits} for chunk, bits in chunks]
+        await transaction.upsert(seen, ("listing", "chunk"), rows)
+
+    async def showing(self, going: Listing) -> Showing:
+        """Return what a listing that reached its end showed, against what is known."""
+        known = unseen = 0
+        async with self._writer.transaction() as transaction:
+            async for rows in self._known(transaction, going):
+                known += len(rows)
+                unseen += sum(row.no not in going.seen for row in rows)
+        return Showing(listed=going.listed, known=known, unseen=unseen)
+
+    async def complete(self, going: Listing) -> None:
+        """Close a listing that reached its end and is believed: it speaks for every row but those it missed."""
+        async with self._writer.transaction() as transaction:
+            known = await self._mark_missed(transaction, going)
+            await self._close(transaction, going.id, "complete", None)
+            row = {
+                "source": going.source,
+                "type": going.type,
+                "listing": going.id,
+                "observed_at": going.started_at,
+                "observed_by": going.cycle,
+                "known": known,
+            }
+            await transaction.upsert(coverage, ("source", "type"), [row])
+
+    async def close(self, going: Listing, state: str, error: str) -> None:
+        """Close a listing that is not believed (`refused`) or cannot go on (`failed`): it marks nothing."""
+        async with self._writer.transaction() as transaction:
+            await self._close(transaction, going.id, state, error)
+
+    async def missed(self, going: Listing, *, twice: bool, most: int) -> list[Missed]:
+        """Return up to `most` rows that are still believed to be there and that `going` did not show.
+
+        `twice`: those that an earlier complete listing had missed as well, else those that only `going` missed.
+        A resumed listing may nominate a row, never confirm one: to it nothing was missed twice.
+        """
+        earlier = resource.c.missed_since < (going.id if not going.resumed else 0)
+        statement = (
+            select(resource.c.no, resource.c.id, resource.c.missed_since)
+            .where(resource.c.source == going.source, resource.c.type == going.type)
+            .where(resource.c.gone_at.is_(None), resource.c.missed_since.is_not(None))
+            .where(earlier if twice else ~earlier)
+            .order_by(resource.c.id)
+            .limit(most)
+        )
+        async with self._writer.transaction() as transaction:
+            rows = await transaction.rows(statement)
+        return [Missed(no=no, id=id, since=since) for no, id, since in rows]
+
+    async def mark_gone(self, going: Listing, rows: Sequence[Missed], reason: str) -> None:
+        """Turn rows into tombstones, with their events; `reason` cites what decided it."""
+        scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
+        async with self._writer.transaction() as transaction:
+            await transaction.run(
+                update(resource)
+                .where(resource.c.no.in_([row.no for row in rows]))
+                .values(gone_at=scope.at, gone_reason=reason)
+            )
+            await resources.note(transaction, scope, [(row.id, Event.GONE, None) for row in rows])
+
+    async def _mark_missed(self, transaction: Transaction, going: Listing) -> int:
+        """Mark the rows that this listing is the first not to show; return how many rows are known.
+
+        When they were last observed is written into them, since coverage no longer speaks for them.
+        """
+        before = await transaction.rows(
+            select(coverage.c.observed_at, coverage.c.observed_by).where(
+                coverage.c.source == going.source, coverage.c.type == going.type
+            )
+        )
+        listed_at, listed_by = before[0] if before else (going.started_at, -1)
+        known = 0
+        async for rows in self._known(transaction, going):
+            known += len(rows)
+            missed = [row for row in rows if row.missed_since is None and row.no not in going.seen]
+            last = ((listed_at, listed_by) if listed_by > row.seen_by else (row.seen_at, row.seen_by) for row in missed)
+            marks = [(going.id, text_of(at), by, row.no) for row, (at, by) in zip(missed, last, strict=True)]
+            await transaction.run_many(_MISS, marks)
+        return known
+
+    async def _known(self, transaction: Transaction, going: Listing) -> AsyncIterator[Sequence[Any]]:
+        """Yield the rows that are there, in batches; how many there are does not matter to the memory."""
+        last = ""
+        while rows := await transaction.rows(_KNOWN, {"source": going.source, "type": going.type, "last": last}):
+            yield rows
+            last = rows[-1].id
+
+    async def _close(self, transaction: Transaction, id: ListingId, state: str, error: str | None) -> None:
+        await transaction.run(
+            update(listing)
+            .where(listing.c.id == id)
+            .values(state=state, error=error, finished_at=self._clock.now(), cursor=None, cursor_at=None)
+        )
+        await transaction.run(delete(seen).where(seen.c.listing == id))

@@ -1,0 +1,87 @@
+"""The mirror, open for writing: its lock, its one writer connection, and the parts that use it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from fleetsync.clock import Clock
+from fleetsync.core.kind import Kind, TypeSpec
+from fleetsync.core.model import CycleId, Detail, Resource, ResourceType
+from fleetsync.errors import MirrorError
+from fleetsync.mirror import schema, sightings
+from fleetsync.mirror.cycles import Cycles
+from fleetsync.mirror.engine import Writer, open_writer
+from fleetsync.mirror.journal import Journal
+from fleetsync.mirror.listings import Listings
+from fleetsync.mirror.lock import locked
+from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.resources import Scope
+from fleetsync.mirror.selection import Selection
+from fleetsync.mirror.views import view_of
+from fleetsync.mirror.wishes import Wishes
+
+
+class Mirror:
+    """Everything that writes to the database goes through here, one transaction at a time."""
+
+    def __init__(self, writer: Writer, clock: Clock, views: Mapping[ResourceType, str]) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._views = views
+        self.path = writer.path
+        self.listings = Listings(writer, clock)
+        self.journal = Journal(writer, clock)
+        self.cycles = Cycles(writer, clock)
+        self.wishes = Wishes(writer, clock)
+
+    async def record(self, source: str, spec: TypeSpec, shown: Iterable[Resource | Detail], cycle: CycleId) -> None:
+        """Store what reads showed of single resources, in one transaction."""
+        scope = Scope(source=source, type=spec.type, cycle=cycle, at=self._clock.now())
+        async with self._writer.transaction() as transaction:
+            for one in shown:
+                await sightings.record(transaction, scope, spec, one)
+
+    @contextlib.contextmanager
+    def selection(self) -> Iterator[Selection]:
+        """Give a reader for planning; it sees what is committed."""
+        with reading(self.path, self._clock) as reader:
+            yield Selection(reader, self._views)
+
+
+@contextlib.contextmanager
+def reading(path: Path, clock: Clock) -> Iterator[Reader]:
+    """Give a reader of a database that exists, and close it."""
+    reader = Reader(path, clock)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@contextlib.asynccontextmanager
+async def open_mirror(
+    path: Path, kinds: Iterable[Kind], clock: Clock, *, upgrade: bool = False
+) -> AsyncIterator[Mirror]:
+    """Open the mirror for writing, and create it if there is none.
+
+    Raises:
+        LockedError: another process has it.
+        SchemaMismatchError: another version made it; `upgrade` brings an older one up to date.
+        MirrorError: it cannot be written.
+    """
+    kinds = tuple(kinds)
+    with _held(path):
+        async with open_writer(path) as writer:
+            await schema.prepare(writer, kinds, upgrade=upgrade)
+            yield Mirror(writer, clock, view_of(kinds))
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(path))
+        except OSError as error:
+            raise MirrorError(f"database {path}: {error.strerror}") from error
+        yield

@@ -1,0 +1,177 @@
+"""Reading that is really read-only, from the standard library alone: `query` must start quickly.
+
+`mode=ro` is not enough: VACUUM INTO, ATTACH and PRAGMA wrote files through such a connection. An authorizer allows
+SELECT and what it needs, a progress handler ends what takes too long, a length limit ends what grows too large.
+"""
+
+import contextlib
+import datetime
+import re
+import sqlite3
+from collections.abc import Iterator, Set
+from pathlib import Path
+from typing import Any
+
+from fleetsync.clock import Clock
+from fleetsync.errors import MirrorError, NotYetError, UsageError
+
+TIME_LIMIT_S = 30.0
+_LENGTH_LIMIT = 16 * 1024 * 1024
+_STEPS = 10_000
+
+# Deterministic functions that a question needs. What is not here is refused, also what SQLite will learn later.
+FUNCTIONS = frozenset(
+    """
+    abs ago avg ceil ceiling char coalesce count cume_dist date datetime dense_rank exp first_value floor format
+    glob group_concat hex ifnull iif instr json json_array json_array_length json_each json_extract
+    json_group_array json_group_object json_object json_patch json_quote json_tree json_type json_valid julianday
+    lag last_value lead length like ln log log10 log2 lower ltrim max min mod nth_value ntile nullif octet_length
+    percent_rank pow power printf quote rank replace round row_number rtrim sign sqrt strftime string_agg substr
+    substring sum time timediff total trim trunc typeof unhex unicode unixepoch upper -> ->>
+    """.split()  # noqa: SIM905 - readable
+)
+_TABLE_FUNCTIONS = frozenset({"json_each", "json_tree"})
+_CATALOGUE = frozenset({"sqlite_master", "sqlite_schema"})
+
+_UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
+_AGO = re.compile(r"\s*(\d{1,6})\s+(second|minute|hour|day|week)s?\s*\Z")
+
+
+class Reader:
+    """A connection that can only read, and only so much."""
+
+    def __init__(self, path: Path, clock: Clock, *, time_limit_s: float = TIME_LIMIT_S) -> None:
+        """Open the database.
+
+        Raises:
+            NotYetError: there is none yet.
+            MirrorError: it cannot be read.
+        """
+        if not path.exists():
+            raise NotYetError(f"no database at {path} yet: `fleetsync sync` makes one")
+        self._path = path
+        self._clock = clock
+        self._time_limit_s = time_limit_s
+        self._deadline_s = float("inf")
+        try:
+            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._prepare()
+        except sqlite3.Error as error:
+            raise MirrorError(f"database {path}: {error}") from error
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.create_function("ago", 1, self._ago, deterministic=True)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LENGTH_LIMIT)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        connection.set_progress_handler(lambda: self._clock.monotonic_s() > self._deadline_s, _STEPS)
+        views = connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
+        self.views = frozenset(name for (name,) in views)
+
+    def close(self) -> None:
+        """Close the connection; it holds nothing back from then on."""
+        self._connection.close()
+
+    def interrupt(self) -> None:
+        """End what is running, from another thread; nothing happens where it has ended."""
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self._connection.interrupt()
+
+    def question(self, sql: str) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        """Run a user's SELECT over the views; return the names of its columns and its rows.
+
+        Raises:
+            UsageError: it is wrong, not allowed, or takes longer than the limit.
+        """
+        return self._run(sql, (), self.views)
+
+    def compile(self, sql: str, views: Set[str]) -> None:
+        """Make sure that a SELECT is right and reads nothing but `views`, without running it.
+
+        Raises:
+            UsageError: it is wrong, or not allowed.
+        """
+        for _ in self._run(f"EXPLAIN {sql}", (), views)[1]:
+            break
+
+    def columns(self, view: str) -> frozenset[str]:
+        """Return the names of a view's columns."""
+        self._connection.set_authorizer(None)
+        cursor = self._connection.execute(f"SELECT * FROM {view} LIMIT 0")
+        return frozenset(column[0] for column in cursor.description)
+
+    def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a SELECT of our own, over tables and views alike.
+
+        Raises:
+            UsageError: a selector in it fails on the data, or takes longer than the limit.
+        """
+        return self._run(sql, parameters, None)[1]
+
+    def _run(
+        self, sql: str, parameters: tuple[Any, ...], views: Set[str] | None
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        self._deadline_s = self._clock.monotonic_s() + self._time_limit_s
+        self._connection.set_authorizer(_authorizer(views))
+        try:
+            cursor = self._connection.execute(sql, parameters)
+        except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
+            raise self._refusal(error) from error
+        columns = tuple(column[0] for column in cursor.description or ())
+        return columns, self._fetch(cursor)
+
+    def _fetch(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+        try:
+            while rows := cursor.fetchmany(500):
+                yield from rows
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> UsageError | MirrorError:
+        if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
+            return UsageError(f"it took longer than {self._time_limit_s:g} s")
+        if getattr(error, "sqlite_errorcode", 0) in _BROKEN:
+            return MirrorError(f"database {self._path}: {error}")
+        if str(error) == "not authorized":
+            return UsageError("not allowed: only SELECT over the views, with the functions that the README lists")
+        return UsageError(str(error))
+
+    def _ago(self, text: object) -> str:
+        match = _AGO.match(str(text))
+        if match is None:
+            raise ValueError(f"ago() takes a text like '30 days', not {text!r}")
+        at = self._clock.now() - datetime.timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_BROKEN = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+)
+
+
+def _authorizer(views: Set[str] | None) -> Any:
+    """Return the callback that says what a statement may do; `views` None: our own SQL, any table."""
+
+    def allow(action: int, one: str | None, two: str | None, _database: str | None, inside: str | None) -> int:
+        match action:
+            case sqlite3.SQLITE_SELECT | sqlite3.SQLITE_RECURSIVE:
+                allowed = True
+            case sqlite3.SQLITE_FUNCTION:
+                allowed = (two or "").lower() in FUNCTIONS
+            case sqlite3.SQLITE_READ:
+                readable = views is None or inside in views or one in views
+                allowed = readable or one in _TABLE_FUNCTIONS or (one in _CATALOGUE and views is not None)
+            case _:
+                allowed = False
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+    return allow

@@ -1,0 +1,120 @@
+"""The schema's version: creating, upgrading, and refusing what does not fit."""
+
+import importlib.resources
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from fleetsync.core.kind import Kind
+from fleetsync.errors import MirrorError, SchemaMismatchError
+from fleetsync.mirror.engine import Writer
+from fleetsync.mirror.views import views
+
+
+async def prepare(writer: Writer, kinds: Iterable[Kind], *, upgrade: bool) -> None:
+    """Make the schema and the views what this version needs.
+
+    A new file is always filled. An older one is upgraded when `upgrade` allows it, after a backup copy beside it.
+
+    Raises:
+        SchemaMismatchError: older and not to be upgraded, or made by a newer version.
+    """
+    found = await _revision(writer)
+    if found != head():
+        _refuse(writer.path, found, upgrade=upgrade)
+        if found is not None:
+            backup(writer.path, writer.path.with_name(f"{writer.path.name}.{found}.bak"))
+        await writer.run(_upgrade)
+    await writer.run(lambda connection: _renew_views(connection, views(kinds)))
+
+
+def head() -> str:
+    """Return the revision that this version of fleetsync works with."""
+    revision = ScriptDirectory(str(migrations())).get_current_head()
+    if revision is None:
+        raise MirrorError("no migrations in this installation")
+    return revision
+
+
+def migrations() -> Path:
+    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
+    package = Path(str(importlib.resources.files("fleetsync")))
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def backup(database: Path, target: Path) -> None:
+    """Copy a database as it is at one instant, also while it is written to.
+
+    Raises:
+        MirrorError: the target exists, or a file cannot be read or written.
+    """
+    if target.exists():
+        raise MirrorError(f"backup {target} exists already")
+    try:
+        source = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+        with target.open("xb"):
+            target.chmod(0o640)
+        copy = sqlite3.connect(target)
+        source.backup(copy)
+        copy.close()
+        source.close()
+    except (sqlite3.Error, OSError) as error:
+        raise MirrorError(f"backup of {database} to {target}: {error}") from error
+
+
+def _refuse(path: Path, found: str | None, *, upgrade: bool) -> None:
+    if found is None:
+        return
+    if found not in {script.revision for script in ScriptDirectory(str(migrations())).walk_revisions()}:
+        raise SchemaMismatchError(f"database {path} (schema {found}) was made by a newer fleetsync")
+    if not upgrade:
+        raise SchemaMismatchError(
+            f"database {path} has schema {found}, older than {head()}: run `fleetsync db upgrade`"
+        )
+
+
+async def _revision(writer: Writer) -> str | None:
+    found: list[str | None] = []
+    await writer.run(lambda connection: found.append(revision_of(connection)))
+    return found[0]
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the schema's revision, None for an empty database.
+
+    Raises:
+        SchemaMismatchError: it holds tables of somebody else.
+    """
+    with connection.begin():
+        names = set(inspect(connection).get_table_names())
+        if names and "alembic_version" not in names:
+            raise SchemaMismatchError(f"not a database of fleetsync: it holds {', '.join(sorted(names)[:3])}")
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _renew_views(connection: Connection, wanted: Mapping[str, str]) -> None:
+    """Create the views anew where they are not as they should be; an unchanged schema is not written to."""
+    with connection.begin():
+        inspector = inspect(connection)
+        there = {name: inspector.get_view_definition(name) for name in inspector.get_view_names()}
+        statements = {name: f"CREATE VIEW {name} AS {select}" for name, select in wanted.items()}
+        if there == statements:
+            return
+        for name in there:
+            connection.execute(text(f"DROP VIEW {name}"))
+        for statement in statements.values():
+            connection.exec_driver_sql(statement)

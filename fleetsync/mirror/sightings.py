@@ -1,0 +1,75 @@
+"""Single resources: what a read, or the answer of a write, shows of one."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.delta import Event, compare, digest_of
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.merge_patch import diff, same
+from fleetsync.core.model import Detail, Resource
+from fleetsync.mirror import resources
+from fleetsync.mirror.engine import Transaction
+from fleetsync.mirror.resources import Scope
+from fleetsync.mirror.tables import listing, resource, seen
+
+_DETAILS = select(resource.c.no, resource.c.details).where(
+    resource.c.source == bindparam("source"),
+    resource.c.type == bindparam("type"),
+    resource.c.id == bindparam("id"),
+)
+
+
+async def record(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource | Detail) -> None:
+    """Store what one resource, or one part of one, looks like now, with its event."""
+    match shown:
+        case Resource():
+            await _record_resource(transaction, scope, spec, shown)
+        case Detail():
+            await _record_detail(transaction, scope, shown)
+
+
+async def _record_resource(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
+    digest = digest_of(shown.document)
+    stored = await resources.find(transaction, scope, {shown.id: digest})
+    delta = compare(stored, [(shown, digest)], spec.volatile)
+    numbers = await resources.write(transaction, scope, delta)
+    await resources.sight(transaction, scope, numbers)
+    await _show_to_open_listing(transaction, scope, numbers)
+
+
+async def _show_to_open_listing(transaction: Transaction, scope: Scope, numbers: list[int]) -> None:
+    """Count the row as seen by a listing that was cut short: it was looked at after that listing began."""
+    where = (listing.c.source == scope.source, listing.c.type == scope.type, listing.c.state == "open")
+    for (id,) in await transaction.rows(select(listing.c.id).where(*where)):
+        chunks = dict(await transaction.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == id)))
+        bitmap = Bitmap(chunks)
+        bitmap.add(numbers)
+        rows = [{"listing": id, "chunk": chunk, "bits": bits} for chunk, bits in bitmap.changed().items()]
+        await transaction.upsert(seen, ("listing", "chunk"), rows)
+
+
+async def _record_detail(transaction: Transaction, scope: Scope, shown: Detail) -> None:
+    rows = await transaction.rows(_DETAILS, {"source": scope.source, "type": scope.type, "id": shown.id})
+    if not rows:
+        return
+    no, text = rows[0]
+    details: dict[str, Any] = msgspec.json.decode(text) if text else {}
+    new = msgspec.json.decode(shown.document)
+    is_first = shown.part not in details
+    old = details.get(shown.part, {})
+    if not is_first and same(old, new):
+        return
+    values = {
+        "details": resources.json_text(details | {shown.part: new}),
+        "desired": shown.desired.decode() if shown.desired is not None else None,
+        "reported": shown.reported.decode() if shown.reported is not None else None,
+        "changed_at": scope.at,
+    }
+    await transaction.run(update(resource).where(resource.c.no == no).values(values))
+    await resources.sight(transaction, scope, [no])
+    # Reading a part for the first time is no news of the resource.
+    if not is_first:
+        await resources.note(transaction, scope, [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})])

@@ -1,0 +1,286 @@
+"""The tables. They are ours to change; what users read are the views."""
+
+import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+    types,
+)
+from sqlalchemy.dialects import postgresql
+
+
+def text_of(at: datetime.datetime) -> str:
+    """Return an instant as the database writes it: `2026-11-21T18:04:05.123Z`. Sorts as it runs.
+
+    Raises:
+        ValueError: the instant is naive.
+    """
+    if at.tzinfo is None:
+        raise ValueError(f"an instant without an offset: {at}")
+    return at.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class UtcDateTime(types.TypeDecorator[datetime.datetime]):
+    """An aware instant, as text in SQLite, which would forget the offset."""
+
+    impl = DateTime(timezone=True).with_variant(Text(), "sqlite")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Refuse what has no offset."""
+        return None if value is None else text_of(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime.datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return an aware instant."""
+        return None if value is None else datetime.datetime.fromisoformat(value)
+
+
+JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
+
+metadata = MetaData()
+
+COUNTS = (
+    "pages",
+    "listed",
+    "added",
+    "updated",
+    "unchanged",
+    "gone",
+    "planned",
+    "applied",
+    "conflicted",
+    "failed",
+    "requests",
+    "throttled",
+)
+"""What a cycle counts; each is a column of `cycles`."""
+
+source = Table(
+    "source",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # The service that was mirrored under this name: another one is refused until `db forget`.
+    Column("identity", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    # A source that left the configuration leaves the views; its rows stay.
+    Column("configured", Boolean, nullable=False),
+    Column("paused", Boolean, nullable=False, default=False),
+    Column("state", Text, nullable=False, default="up"),
+    Column("error", Text),
+    Column("last_complete_at", UtcDateTime),
+    Column("next_due_at", UtcDateTime),
+    Column("known", Integer, nullable=False, default=0),
+    Column("drifting", Integer, nullable=False, default=0),
+    # What a person accepted with `confirm`: exactly this many, once.
+    Column("confirmed_writes", Integer),
+    Column("confirmed_gone", Integer),
+)
+
+cycle = Table(
+    "cycle",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("outcome", Text, nullable=False),
+    Column("complete", Boolean, nullable=False, default=False),
+    *(Column(name, Integer, nullable=False, default=0) for name in COUNTS),
+    Column("waited_s", types.Float, nullable=False, default=0.0),
+    Column("error", Text),
+    Index("cycle_by_source", "source", "id"),
+    sqlite_autoincrement=True,
+)
+
+# One listing of one type, from its first page to its end. Ids only grow: "before" and "after" are these numbers.
+listing = Table(
+    "listing",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("cycle", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    # One of open, complete, refused (suspiciously short), failed and abandoned.
+    Column("state", Text, nullable=False),
+    Column("resumed", Boolean, nullable=False, default=False),
+    Column("pages", Integer, nullable=False, default=0),
+    Column("listed", Integer, nullable=False, default=0),
+    Column("cursor", Text),
+    Column("cursor_at", UtcDateTime),
+    # The last page is stored; what it showed is still to be judged.
+    Column("ended", Boolean, nullable=False, default=False),
+    Column("error", Text),
+    Index("listing_by_type", "source", "type", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Which rows an open listing has shown: a bit per row number.
+seen = Table(
+    "seen",
+    metadata,
+    Column("listing", Integer, ForeignKey("listing.id", ondelete="CASCADE"), primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("bits", LargeBinary, nullable=False),
+)
+
+# The last complete listing of each type: what it says of all rows that it did not miss.
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("listing", Integer, nullable=False),
+    Column("observed_at", UtcDateTime, nullable=False),
+    Column("observed_by", Integer, nullable=False),
+    Column("known", Integer, nullable=False),
+)
+
+resource = Table(
+    "resource",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("etag", Text),
+    Column("size_bytes", Integer, nullable=False),
+    Column("display_name", Text),
+    Column("enabled", Boolean),
+    Column("provisioned", Boolean),
+    Column("simulated", Boolean),
+    Column("template", Text),
+    Column("group_id", Text),
+    Column("status", Text),
+    Column("connection_state", Text),
+    Column("last_activity_at", UtcDateTime),
+    Column("version", Integer),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    # When and by which cycle this row was last looked at alone; complete listings since then are in `coverage`.
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("seen_by", Integer, nullable=False),
+    # The complete listing that was the first not to show it; null while every one shows it.
+    Column("missed_since", Integer),
+    Column("gone_at", UtcDateTime),
+    Column("gone_reason", Text),
+    # Last, because they are long: what reads the columns above need not walk over them.
+    Column("desired", JSON),
+    Column("reported", JSON),
+    Column("details", JSON),
+    Column("document", JSON, nullable=False),
+    UniqueConstraint("source", "type", "id", name="resource_by_key"),
+    Index(
+        "resource_missed",
+        "source",
+        "type",
+        sqlite_where=text("missed_since IS NOT NULL AND gone_at IS NULL"),
+        postgresql_where=text("missed_since IS NOT NULL AND gone_at IS NULL"),
+    ),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("cycle", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("patch", JSON),
+    Index("event_by_resource", "source", "type", "resource_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+write = Table(
+    "write",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("cycle", Integer, nullable=False),
+    Column("plan", Text),
+    Column("declarations", Text, nullable=False),
+    Column("guard", Text, nullable=False),
+    Column("etag", Text),
+    Column("patch", JSON, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", Integer),
+    Column("outcome", Text, nullable=False),
+    Column("request_id", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("error", Text),
+    Index("write_by_resource", "source", "type", "resource_id", "id"),
+    Index("write_open", "source", sqlite_where=text("outcome = 'open'"), postgresql_where=text("outcome = 'open'")),
+    sqlite_autoincrement=True,
+)
+
+drift_leaf = Table(
+    "drift_leaf",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("resource_id", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("actual", JSON),
+    Column("declared", JSON),
+    Column("declaration", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("by", Text),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+declaration = Table(
+    "declaration",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("file", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("selector", Text),
+    Column("priority", Integer, nullable=False),
+    # The paths that it owns, for the `released` events when it is gone.
+    Column("leaves", JSON, nullable=False),
+)
+
+# What a declaration selects in a source, and what holds it there.
+selection = Table(
+    "selection",
+    metadata,
+    Column("declaration", Text, ForeignKey("declaration.name", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("matched", Integer, nullable=False),
+    Column("drifting", Integer, nullable=False),
+    Column("error", Text),
+)
+
+# Which rows it selected there last: a bit per row number.
+selected = Table(
+    "selected",
+    metadata,
+    Column("declaration", Text, ForeignKey("declaration.name", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("bits", LargeBinary, nullable=False),
+)

@@ -1,0 +1,171 @@
+"""Declarations in the database: what each selects, what holds it, and the drift that is left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, delete, select, update
+
+from fleetsync.clock import Clock
+from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
+from fleetsync.core.delta import Event
+from fleetsync.core.model import CycleId, ResourceType
+from fleetsync.core.path import render
+from fleetsync.core.plan import Drift
+from fleetsync.mirror import resources
+from fleetsync.mirror.engine import Prepared, Transaction, Writer
+from fleetsync.mirror.resources import Scope, json_text
+from fleetsync.mirror.tables import declaration, drift_leaf, resource, selected, selection, source
+
+_KEY = ("source", "type", "resource_id", "path")
+_FORGET_LEAF = Prepared(
+    delete(drift_leaf).where(*(drift_leaf.c[name] == bindparam(f"b_{name}") for name in _KEY)),
+    tuple(f"b_{name}" for name in _KEY),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Selected:
+    """What one declaration selects in one source, as row numbers; `error` says why it is held."""
+
+    declaration: str
+    matched: Bitmap = field(default_factory=Bitmap)
+    drifting: int = 0
+    error: str | None = None
+
+
+class Wishes:
+    """The part of the mirror that knows what is wanted."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    async def declare(self, declarations: Sequence[Declaration], cycle: CycleId, source_name: str) -> None:
+        """Make the stored declarations those in force; what one that is gone had selected is released.
+
+        Releases belong to one source; a declaration is forgotten when no source has anything left of it.
+        """
+        names = {one.name for one in declarations if one.sources is None or source_name in one.sources}
+        async with self._writer.transaction() as transaction:
+            held = await transaction.rows(
+                select(declaration)
+                .join(selection, selection.c.declaration == declaration.c.name)
+                .where(selection.c.source == source_name)
+            )
+            for row in held:
+                if row.name not in names:
+                    await self._release(transaction, row, cycle, source_name)
+            await self._store(transaction, declarations)
+
+    async def _store(self, transaction: Transaction, declarations: Sequence[Declaration]) -> None:
+        wanted = {one.name: _row(one) for one in declarations}
+        there = {row.name: dict(row._mapping) for row in await transaction.rows(select(declaration))}  # noqa: SLF001 - SQLAlchemy's public name
+        in_use = {name for (name,) in await transaction.rows(select(selection.c.declaration).distinct())}
+        left = [name for name in there if name not in wanted and name not in in_use]
+        if left:
+            await transaction.run(delete(declaration).where(declaration.c.name.in_(left)))
+        changed = [row for name, row in wanted.items() if there.get(name) != row]
+        await transaction.upsert(declaration, ("name",), changed)
+
+    async def _release(self, transaction: Transaction, row: Any, cycle: CycleId, source_name: str) -> None:
+        """Say of everything that it had selected that it is nobody's now; the values stay where they are."""
+        where = (selected.c.declaration == row.name, selected.c.source == source_name)
+        chunks = await transaction.rows(select(selected.c.chunk, selected.c.bits).where(*where))
+        scope = Scope(source=source_name, type=ResourceType(row.type), cycle=cycle, at=self._clock.now())
+        numbers = list(Bitmap(dict(chunks)))
+        patch = {"declaration": row.name, "paths": msgspec.json.decode(row.leaves)}
+        for start in range(0, len(numbers), 500):
+            some = resource.c.no.in_(numbers[start : start + 500])
+            ids = await transaction.rows(select(resource.c.id).where(some, resource.c.gone_at.is_(None)))
+            await resources.note(transaction, scope, [(id, Event.RELEASED, patch) for (id,) in ids])
+        await transaction.run(delete(selected).where(*where))
+        await transaction.run(
+            delete(selection).where(selection.c.declaration == row.name, selection.c.source == source_name)
+        )
+
+    async def evaluate(self, source_name: str, found: Sequence[Selected], drift: Sequence[Drift]) -> None:
+        """Store what the declarations select in a source and the drift there; what did not change is not written."""
+        async with self._writer.transaction() as transaction:
+            await self._store_selection(transaction, source_name, found)
+            drifting = await self._store_drift(transaction, source_name, drift)
+            statement = update(source).where(source.c.name == source_name, source.c.drifting != drifting)
+            await transaction.run(statement.values(drifting=drifting))
+
+    async def _store_selection(self, transaction: Transaction, name: str, found: Sequence[Selected]) -> None:
+        where = selection.c.source == name
+        stored = {row.declaration: tuple(row)[2:] for row in await transaction.rows(select(selection).where(where))}
+        rows = [
+            {
+                "declaration": one.declaration,
+                "source": name,
+                "matched": len(one.matched),
+                "drifting": one.drifting,
+                "error": one.error,
+            }
+            for one in found
+        ]
+        changed = [row for row in rows if stored.get(row["declaration"]) != tuple(row.values())[2:]]
+        await transaction.upsert(selection, ("declaration", "source"), changed)
+        for one in found:
+            # What a held declaration selects is not known: what it had selected stays its own.
+            if one.error is None:
+                await self._store_matches(transaction, name, one)
+
+    async def _store_matches(self, transaction: Transaction, name: str, one: Selected) -> None:
+        where = (selected.c.declaration == one.declaration, selected.c.source == name)
+        stored = dict(await transaction.rows(select(selected.c.chunk, selected.c.bits).where(*where)))
+        chunks = one.matched.changed()
+        left = [chunk for chunk in stored if chunk not in chunks]
+        if left:
+            await transaction.run(delete(selected).where(*where, selected.c.chunk.in_(left)))
+        rows = [
+            {"declaration": one.declaration, "source": name, "chunk": chunk, "bits": bits}
+            for chunk, bits in chunks.items()
+            if stored.get(chunk) != bits
+        ]
+        await transaction.upsert(selected, ("declaration", "source", "chunk"), rows)
+
+    async def _store_drift(self, transaction: Transaction, name: str, drift: Sequence[Drift]) -> int:
+        there = await transaction.rows(select(drift_leaf).where(drift_leaf.c.source == name))
+        stored = {tuple(row)[:4]: tuple(row)[4:9] for row in there}
+        since = {tuple(row)[:4]: row.since for row in there}
+        at = self._clock.now()
+        rows = {_drift_key(one): _drift_values(one) for one in drift}
+        await transaction.run_many(_FORGET_LEAF, [key for key in stored if key not in rows])
+        columns = (*_KEY, "actual", "declared", "declaration", "state", "by", "since")
+        changed = [
+            dict(zip(columns, (*key, *values, since.get(key, at)), strict=True))
+            for key, values in rows.items()
+            if stored.get(key) != values
+        ]
+        await transaction.upsert(drift_leaf, _KEY, changed)
+        return len({key[:3] for key in rows})
+
+
+def _row(one: Declaration) -> dict[str, Any]:
+    leaves = [render(path) for path in sorted(one.leaves)]
+    return {
+        "name": one.name,
+        "file": one.file,
+        "type": one.type,
+        "selector": one.where,
+        "priority": one.priority,
+        "leaves": json_text(leaves),
+    }
+
+
+def _drift_key(one: Drift) -> tuple[str, str, str, str]:
+    return (one.key.source, one.key.type, one.key.id, render(one.leaf.path))
+
+
+def _drift_values(one: Drift) -> tuple[str | None, str | None, str, str, str | None]:
+    leaf = one.leaf
+    return (_value(leaf.actual), _value(leaf.declared), ", ".join(leaf.declarations), one.state.value, one.by)
+
+
+def _value(value: object) -> str | None:
+    """Return a leaf's value as JSON; NULL where nothing is there, or nothing is known."""
+    return None if value is ABSENT or value is UNKNOWN else msgspec.json.encode(value).decode()

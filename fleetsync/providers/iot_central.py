@@ -1,0 +1,383 @@
+"""Azure IoT Central, data plane, API 2022-10-31-preview (default) and 2022-07-31. Checked 2026-11-21.
+
+https://learn.microsoft.com/rest/api/iotcentral/
+
+- Paging: `{"value": […], "nextLink": "…"}`; the link is absolute, goes out byte for byte, and is absent (or null, or
+  empty) on the last page. The preview takes `maxpagesize` up to 100 for devices, groups and templates; the stable
+  version has no page size.
+- ETags stand in the body. The preview honours `If-Match` on PATCH of every type here; the stable version knows an
+  etag in the body only, and whether it refuses a stale one is unverified, so that one is read again as well.
+  Organizations show no etag, and device properties have none in any version: those are guarded by reading again.
+- An etag may change its form while the resource stays the same; it is no news by itself.
+- Properties: the plain value is what the device reported, `$metadata.NAME.desiredValue` what was asked of it. PATCH
+  answers 202: accepted, not yet applied.
+- Throttling: 20 requests/s per application, over all tokens; 429 without a documented Retry-After.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from fleetsync.core.bucket import Rate
+from fleetsync.core.document import fault_in, without_secrets
+from fleetsync.core.kind import ANY, Column, ColumnType, Kind, Quota, TypeSpec, Writable
+from fleetsync.core.model import (
+    DEVICE,
+    Cursor,
+    Detail,
+    ETag,
+    Facts,
+    Page,
+    Part,
+    Resource,
+    ResourceKey,
+    ResourceType,
+    Unreadable,
+)
+from fleetsync.core.path import Path
+from fleetsync.core.plan import Change, Guard, GuardKind
+from fleetsync.errors import InvalidResponseError, RejectedError
+from fleetsync.providers.base import Endpoint, Provider, Written
+from fleetsync.transport.http import Request, Response
+
+PREVIEW: Literal["2022-10-31-preview"] = "2022-10-31-preview"
+STABLE: Literal["2022-07-31"] = "2022-07-31"
+
+DOCUMENT = Part("document")
+PROPERTIES = Part("properties")
+
+_PAGE_SIZE = 100
+_ORGANIZATIONS = Writable(path=("organizations",), part=DOCUMENT, value=list[str])
+_DISPLAY_NAME = Writable(path=("displayName",), part=DOCUMENT, value=str)
+_ENABLED = Writable(path=("enabled",), part=DOCUMENT, value=bool)
+_DESCRIPTION = Writable(path=("description",), part=DOCUMENT, value=str)
+_ETAG: Path = ("etag",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The keys that only this kind has."""
+
+    api_version: Literal["2022-10-31-preview", "2022-07-31"] = PREVIEW
+
+
+KIND = Kind(
+    name="iot-central",
+    settings=Settings,
+    interval_s=300.0,
+    scope="https://apps.azureiotcentral.com/.default",
+    methods=(
+        "client-secret",
+        "client-certificate",
+        "managed-identity",
+        "workload-identity",
+        "device-code",
+        "api-token",
+        "none",
+    ),
+    quota=Quota(total=Rate(per_s=20.0, burst=2.0), classes={"list": None, "read": None, "write": None}),
+    types=(
+        TypeSpec(
+            type=DEVICE,
+            view="devices",
+            details=(PROPERTIES,),
+            volatile=(_ETAG,),
+            writable=(
+                _DISPLAY_NAME,
+                _ENABLED,
+                Writable(path=("template",), part=DOCUMENT, value=str),
+                _ORGANIZATIONS,
+                Writable(path=("properties", ANY), part=PROPERTIES),
+            ),
+        ),
+        TypeSpec(
+            type=ResourceType("device-group"),
+            view="device_groups",
+            volatile=(_ETAG,),
+            columns={
+                "description": Column(path=("description",)),
+                "filter": Column(path=("filter",)),
+                "organizations": Column(path=("organizations",), type=ColumnType.JSON),
+            },
+            writable=(
+                _DISPLAY_NAME,
+                _DESCRIPTION,
+                Writable(path=("filter",), part=DOCUMENT, value=str),
+                _ORGANIZATIONS,
+            ),
+        ),
+        TypeSpec(
+            type=ResourceType("device-template"),
+            view="device_templates",
+            volatile=(_ETAG,),
+            columns={
+                "description": Column(path=("description",)),
+                "capability_model": Column(path=("capabilityModel",), type=ColumnType.JSON),
+            },
+            writable=(_DISPLAY_NAME, _DESCRIPTION),
+        ),
+        TypeSpec(
+            type=ResourceType("enrollment-group"),
+            view="enrollment_groups",
+            volatile=(_ETAG,),
+            columns={
+                "enabled": Column(path=("enabled",), type=ColumnType.BOOLEAN),
+                "device_type": Column(path=("type",)),
+                "attestation_type": Column(path=("attestation", "type")),
+                "id_scope": Column(path=("idScope",)),
+            },
+            writable=(_DISPLAY_NAME, _ENABLED),
+        ),
+        TypeSpec(
+            type=ResourceType("organization"),
+            view="organizations",
+            volatile=(_ETAG,),
+            columns={"parent": Column(path=("parent",))},
+            writable=(_DISPLAY_NAME, Writable(path=("parent",), part=DOCUMENT, value=str)),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a type is in the API, and what of it is secret."""
+
+    path: str
+    sized: bool = False
+    id: str = "id"
+    secrets: tuple[Path, ...] = ()
+
+
+_SYMMETRIC = ("attestation", "symmetricKey")
+_PLACES = {
+    "device": _Place(path="/api/devices", sized=True),
+    "device-group": _Place(path="/api/deviceGroups", sized=True),
+    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id"),
+    "enrollment-group": _Place(
+        path="/api/enrollmentGroups",
+        secrets=((*_SYMMETRIC, "primaryKey"), (*_SYMMETRIC, "secondaryKey")),
+    ),
+    "organization": _Place(path="/api/organizations"),
+}
+
+
+class _List(msgspec.Struct):
+    """A page on the wire. `value` is promised: a page without it is no empty page."""
+
+    value: list[msgspec.Raw]
+    nextLink: str | None = None  # noqa: N815 - the service's spelling
+
+
+class IotCentral:
+    """One IoT Central application."""
+
+    kind: ClassVar[Kind] = KIND
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        settings = endpoint.settings
+        if not isinstance(settings, Settings):
+            raise TypeError(f"settings of another kind: {settings!r}")
+        self.name = endpoint.name
+        self._http = endpoint.http
+        self._base = endpoint.url.rstrip("/")
+        self._version = settings.api_version
+
+    async def page(self, type: ResourceType, cursor: Cursor | None) -> Page:
+        """Return the first page, or the one behind a nextLink."""
+        place = _PLACES[type]
+        sized = f"&maxpagesize={_PAGE_SIZE}" if place.sized and self._version == PREVIEW else ""
+        url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
+        response = await self._http.send(Request(method="GET", url=url, operation="list"))
+        answer = response.decode(_List)
+        read = [_read(place, bytes(raw)) for raw in answer.value]
+        return Page(
+            resources=tuple(one for one in read if isinstance(one, Resource)),
+            unreadable=tuple(one for one in read if isinstance(one, Unreadable)),
+            next=Cursor(answer.nextLink) if answer.nextLink else None,
+        )
+
+    async def read(self, key: ResourceKey) -> Resource:
+        """Return a resource as it is now."""
+        response = await self._http.send(Request(method="GET", url=self._url(key), operation="read"))
+        return _resource(_PLACES[key.type], response)
+
+    async def detail(self, key: ResourceKey, part: Part) -> Detail:
+        """Return a device's properties as they are now."""
+        if part != PROPERTIES:
+            raise LookupError(f"no part {part!r} to read")
+        response = await self._http.send(Request(method="GET", url=self._properties_url(key), operation="read"))
+        properties = response.decode(dict[str, Any])
+        if fault := fault_in(response.body):
+            raise InvalidResponseError(f"the properties of {key} cannot be stored: {fault}")
+        return Detail(
+            id=key.id,
+            part=PROPERTIES,
+            document=response.body,
+            desired=msgspec.json.encode(desired_properties(properties)),
+            reported=msgspec.json.encode(reported_properties(properties)),
+        )
+
+    def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:
+        """Return the document with, under `properties`, what was asked of each property, else what it is."""
+        if not isinstance(document, Mapping):
+            return {}
+        properties = details.get(PROPERTIES) if type == DEVICE else None
+        if not isinstance(properties, Mapping):
+            return document
+        return {**document, "properties": _overlaid(properties)}
+
+    def guard(self, part: Part, resource: Resource) -> Guard | None:
+        """Return If-Match in the preview, the body's etag in the stable version, else reading again."""
+        if part == PROPERTIES or not _fits_header(resource.etag):
+            return Guard(kind=GuardKind.REREAD)
+        if self._version == STABLE:
+            return Guard(kind=GuardKind.BODY_ETAG, etag=resource.etag, reread=True)
+        return Guard(kind=GuardKind.IF_MATCH, etag=resource.etag)
+
+    async def patch(self, change: Change) -> Written:
+        """Send a merge patch. The answer to a property write says only that it was accepted."""
+        body: object = change.patch
+        url = self._url(change.key)
+        headers = {"Content-Type": "application/merge-patch+json"}
+        if change.part == PROPERTIES:
+            url, body = self._properties_url(change.key), change.patch["properties"]
+        elif change.guard.kind is GuardKind.IF_MATCH and change.guard.etag is not None:
+            headers["If-Match"] = if_match(change.guard.etag)
+        elif change.guard.kind is GuardKind.BODY_ETAG:
+            body = {**change.patch, "etag": change.guard.etag}
+        request = Request(method="PATCH", url=url, operation="write", headers=headers, body=msgspec.json.encode(body))
+        response = await self._http.send(request)
+        shown = None if change.part == PROPERTIES else _resource(_PLACES[change.key.type], response)
+        return Written(shown=shown, status=response.status, request_id=response.request_id)
+
+    def _url(self, key: ResourceKey) -> str:
+        return f"{self._base}{_PLACES[key.type].path}/{_segment(key)}?api-version={self._version}"
+
+    def _properties_url(self, key: ResourceKey) -> str:
+        # Without it the preview hides, and refuses, properties that the device's template lacks.
+        unmodeled = "&unmodeled=true" if self._version == PREVIEW else ""
+        return f"{self._base}/api/devices/{_segment(key)}/properties?api-version={self._version}{unmodeled}"
+
+
+def if_match(etag: ETag) -> str:
+    """Return an etag as If-Match wants it: in quotes, which some of them bring along.
+
+    Templates hold an etag with literal quotes in it, devices one without (specification examples, 2022-10-31-preview).
+    """
+    return etag if etag.startswith('"') else f'"{etag}"'
+
+
+def _fits_header(etag: ETag | None) -> bool:
+    return etag is not None and etag.isascii() and etag.isprintable() and etag not in {"", "*", '"'}
+
+
+def _segment(key: ResourceKey) -> str:
+    """Return an id as one segment of a path.
+
+    Raises:
+        RejectedError: a path cannot hold it: `.` and `..` would name another resource.
+    """
+    if key.id in {"", ".", ".."}:
+        raise RejectedError(f"{key}: such an id cannot be put into a URL")
+    return quote(key.id, safe="")
+
+
+def _resource(place: _Place, response: Response) -> Resource:
+    read = _read(place, response.body)
+    if isinstance(read, Unreadable):
+        raise InvalidResponseError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
+    return read
+
+
+def _read(place: _Place, document: bytes) -> Resource | Unreadable:
+    """Return one document as a resource; what cannot be stored keeps its id.
+
+    Raises:
+        InvalidResponseError: it is no object, or has no id.
+    """
+    try:
+        decoded = msgspec.json.decode(document)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidResponseError(f"a {place.path} document is no JSON: {str(error)[:100]}") from error
+    id = decoded.get(place.id) if isinstance(decoded, dict) else None
+    if not isinstance(id, str) or not id:
+        raise InvalidResponseError(f"a document of {place.path} without {place.id}")
+    if fault := fault_in(document):
+        return Unreadable(id=id, reason=fault)
+    return resource_from(place.id, decoded, without_secrets(document, place.secrets) if place.secrets else document)
+
+
+def resource_from(id: str, decoded: Mapping[str, Any], document: bytes) -> Resource:
+    """Return a decoded document as a resource; `id` is the member that names it. A field of a wrong type is no fact."""
+    etag = _text(decoded, "etag")
+    facts = Facts(
+        display_name=_text(decoded, "displayName"),
+        enabled=_flag(decoded, "enabled"),
+        provisioned=_flag(decoded, "provisioned"),
+        simulated=_flag(decoded, "simulated"),
+        template=_text(decoded, "template"),
+    )
+    return Resource(id=decoded[id], document=document, etag=None if etag is None else ETag(etag), facts=facts)
+
+
+def _text(document: Mapping[str, Any], name: str) -> str | None:
+    value = document.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _flag(document: Mapping[str, Any], name: str) -> bool | None:
+    value = document.get(name)
+    return value if isinstance(value, bool) else None
+
+
+def desired_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked of the device, by property, and by component and property."""
+    metadata = properties.get("$metadata") or {}
+    asked = {name: meta["desiredValue"] for name, meta in metadata.items() if "desiredValue" in meta}
+    for name, value in _components(properties):
+        if below := desired_properties(value):
+            asked[name] = below
+    return asked
+
+
+def reported_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the device reported, by property, and by component and property."""
+    components = dict(_components(properties))
+    return {
+        name: reported_properties(value) if name in components else value
+        for name, value in properties.items()
+        if name != "$metadata"
+    }
+
+
+def _overlaid(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked of each property, else what the device reported."""
+    components = dict(_components(properties))
+    metadata = properties.get("$metadata") or {}
+    shown = {
+        name: _overlaid(value) if name in components else value
+        for name, value in properties.items()
+        if name != "$metadata"
+    }
+    return shown | {name: meta["desiredValue"] for name, meta in metadata.items() if "desiredValue" in meta}
+
+
+def _components(properties: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the members that are components: objects of which no metadata speaks as of a property."""
+    metadata = properties.get("$metadata") or {}
+    return [
+        (name, value)
+        for name, value in properties.items()
+        if name != "$metadata" and name not in metadata and isinstance(value, Mapping)
+    ]
+
+
+def _scope(url: str, _settings: object) -> str:
+    return f"application {urlsplit(url).netloc.lower()}"
+
+
+PROVIDER = Provider(kind=KIND, connect=IotCentral, scope=_scope)

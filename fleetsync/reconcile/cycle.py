@@ -1,0 +1,255 @@
+"""One cycle of one source: list, mirror, plan, apply, once."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from fleetsync.clock import Clock
+from fleetsync.config.settings import SourceSettings
+from fleetsync.core.declaration import Declaration
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.model import CycleId, ResourceKey, ResourceType
+from fleetsync.core.plan import Outcome, Plan, Result
+from fleetsync.core.safety import check_plan
+from fleetsync.errors import (
+    AuthError,
+    FleetsyncError,
+    RejectedError,
+    SourceError,
+    TerminalError,
+    ThrottledError,
+    UnsafePlanError,
+)
+from fleetsync.log import get_log
+from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.mirror.selection import Selection
+from fleetsync.providers.base import Source, Target
+from fleetsync.reconcile.apply import Apply, settle
+from fleetsync.reconcile.details import read_details
+from fleetsync.reconcile.listing import judge, list_type
+from fleetsync.reconcile.planning import Planned, Planner
+from fleetsync.reconcile.progress import Progress, Report, silent
+from fleetsync.reconcile.reviewed import Reviewed, still_valid
+from fleetsync.reconcile.tombstones import bury
+from fleetsync.transport.threads import start_in_daemon_thread
+
+T = TypeVar("T")
+
+_FORBIDDEN = 403
+
+
+class Meter(Protocol):
+    """What a source's requests cost so far."""
+
+    requests: int
+    throttled: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a cycle works with. `longest_s`: see `Planner`."""
+
+    source: Source
+    settings: SourceSettings
+    meter: Meter
+    mirror: Mirror
+    clock: Clock
+    declarations: Sequence[Declaration]
+    longest_s: Mapping[str, float]
+    report: Report = silent
+
+
+@dataclass(slots=True, kw_only=True)
+class Done:
+    """What a cycle did. `error` is what cut it short, or the first thing that went wrong in a part of it."""
+
+    source: str
+    cycle: CycleId
+    counts: Counts
+    complete: bool = False
+    plan: Plan | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    skipped: tuple[ResourceKey, ...] = ()
+    """Resources of a reviewed plan that were left alone, because a declared value moved since."""
+    error: FleetsyncError | None = None
+
+
+class Cycle:
+    """One cycle. `write` says whether it applies its plan; `reviewed` is a plan from a file, applied instead."""
+
+    def __init__(self, job: Job, *, write: bool, reviewed: Reviewed | None = None) -> None:
+        self._job = job
+        self._write = write
+        self._reviewed = reviewed
+        self._counts = Counts()
+        self._listed: set[ResourceType] = set()
+        self._errors: list[FleetsyncError] = []
+
+    async def run(self) -> Done:
+        """Run the cycle to its end, and keep the books also when it is cut short."""
+        job = self._job
+        began_s = job.clock.monotonic_s()
+        before = (job.meter.requests, job.meter.throttled, job.meter.waited_s)
+        cycle = await job.mirror.cycles.begin(job.source.name)
+        done = Done(source=job.source.name, cycle=cycle, counts=self._counts)
+        try:
+            await self._steps(cycle, done)
+        except (SourceError, UnsafePlanError) as error:
+            self._errors.insert(0, error)
+        counts = self._counts
+        counts.requests = job.meter.requests - before[0]
+        counts.throttled = job.meter.throttled - before[1]
+        counts.waited_s = round(job.meter.waited_s - before[2], 3)
+        done.complete = self._listed == set(job.settings.resources)
+        done.error = self._errors[0] if self._errors else None
+        await job.mirror.cycles.finish(cycle, job.source.name, counts, _ending(done))
+        _say(done, took_s=job.clock.monotonic_s() - began_s)
+        return done
+
+    async def _steps(self, cycle: CycleId, done: Done) -> None:
+        job = self._job
+        await self._settle(cycle)
+        for spec in job.settings.kind.types:
+            if spec.type in job.settings.resources:
+                await self._list(spec, cycle)
+        await job.mirror.wishes.declare(job.declarations, cycle, job.source.name)
+        wanted = await self._in_thread(lambda planner, selection: planner.wanting_details(selection))
+        self._counts.failed += await read_details(job.source, job.mirror, wanted, cycle, job.report)
+        done.plan = await self._plan()
+        self._counts.planned = len(done.plan.changes)
+        if self._write:
+            await self._apply(cycle, done)
+
+    async def _settle(self, cycle: CycleId) -> None:
+        """Find out what became of writes that an earlier process left open, before anything else is sent."""
+        job = self._job
+        if not isinstance(job.source, Target):
+            return
+        for write in await job.mirror.journal.left_open(job.source.name):
+            outcome = await settle(job.source, job.mirror, write, cycle)
+            self._counts.applied += outcome.result is Result.APPLIED
+
+    async def _list(self, spec: TypeSpec, cycle: CycleId) -> None:
+        """List one type. What is wrong with it alone does not stop the other types."""
+        job, counts = self._job, self._counts
+        try:
+            going = await list_type(job.source, spec, job.mirror, cycle, clock=job.clock, report=job.report)
+            counts.pages += going.pages
+            counts.listed += going.listed
+            counts.added += going.added
+            counts.updated += going.updated
+            counts.unchanged += going.unchanged
+            await judge(going, job.mirror, job.settings.limits)
+            counts.gone += await bury(job.source, going, job.mirror)
+            self._listed.add(spec.type)
+        except (UnsafePlanError, TerminalError) as error:
+            if isinstance(error, AuthError) and error.status != _FORBIDDEN:
+                raise
+            self._errors.append(error)
+
+    async def _plan(self) -> Plan:
+        """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
+        job = self._job
+        planned: Planned = await self._in_thread(lambda planner, selection: planner.plan(selection))
+        await job.mirror.wishes.evaluate(job.source.name, planned.selected, planned.plan.drift)
+        changes = tuple(change for change in planned.plan.changes if change.key.type in self._listed)
+        return replace(planned.plan, changes=changes)
+
+    async def _apply(self, cycle: CycleId, done: Done) -> None:
+        job, plan, reviewed = self._job, done.plan, self._reviewed
+        if plan is None or not isinstance(job.source, Target):
+            return
+        changes = plan.changes
+        if reviewed is not None:
+            valid = still_valid(reviewed, plan)
+            changes, done.skipped = valid.changes, valid.skipped
+        await self._check(len(changes), plan.known)
+        name = reviewed.name if reviewed is not None else None
+
+        def report(outcome: Outcome) -> None:
+            done.outcomes.append(outcome)
+            job.report(Progress(source=job.source.name, step="writing", done=len(done.outcomes), total=len(changes)))
+
+        try:
+            await Apply(job.source, job.mirror, cycle, reviewed=name).run(changes, report)
+        finally:
+            self._count(done.outcomes)
+        if changes:
+            await self._plan()
+
+    async def _check(self, changes: int, known: int) -> None:
+        job, limits = self._job, self._job.settings.limits
+        confirmed, _ = await job.mirror.cycles.confirmed(job.source.name)
+        try:
+            check_plan(
+                known=known,
+                changes=changes,
+                max_writes=limits.max_writes,
+                min_known=limits.min_known,
+                confirmed=confirmed,
+            )
+        except UnsafePlanError as error:
+            accept = f"`fleetsync confirm {job.source.name} --writes {changes}` accepts it once"
+            raise UnsafePlanError(f"{error}; nothing is sent; {accept}") from error
+        if confirmed is not None and confirmed == changes:
+            await job.mirror.cycles.use_confirmed_writes(job.source.name)
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            match outcome.result:
+                case Result.APPLIED | Result.ALREADY:
+                    self._counts.applied += 1
+                case Result.CONFLICT:
+                    self._counts.conflicted += 1
+                case _:
+                    self._counts.failed += 1
+
+    async def _in_thread(self, function: Callable[[Planner, Selection], T]) -> T:
+        """Plan in a thread: selectors are the users' SQL, and the loop must not wait for them."""
+        job = self._job
+        running: list[Selection] = []
+
+        def work() -> T:
+            with job.mirror.selection() as selection:
+                running.append(selection)
+                ages_s = selection.ages_s(job.clock.now())
+                planner = Planner(job.source, job.settings, job.declarations, ages_s=ages_s, longest_s=job.longest_s)
+                return function(planner, selection)
+
+        try:
+            return await start_in_daemon_thread(work)
+        except asyncio.CancelledError:
+            for selection in running:
+                selection.interrupt()
+            raise
+
+
+def _ending(done: Done) -> Ending:
+    error = done.error
+    match error:
+        case None:
+            outcome, state = "done", "up"
+        case ThrottledError():
+            outcome, state = "throttled", "throttled"
+        case UnsafePlanError() | RejectedError():
+            outcome, state = "refused", "refused"
+        case _:
+            outcome, state = "failed", "down"
+    return Ending(outcome=outcome, state=state, complete=done.complete, error=None if error is None else str(error))
+
+
+def _say(done: Done, *, took_s: float) -> None:
+    """Write the cycle's one line."""
+    counts = {name: value for name, value in asdict(done.counts).items() if name != "waited_s"}
+    log = get_log(source=done.source, cycle=done.cycle)
+    log.info(
+        "cycle.finished",
+        **counts,
+        wait_s=done.counts.waited_s,
+        took_s=round(took_s, 3),
+        complete=done.complete,
+        error=None if done.error is None else str(done.error),
+    )

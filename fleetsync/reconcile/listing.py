@@ -1,0 +1,144 @@
+"""Listing one type to its end: pages in order, circles refused, the next page asked for before the last is stored."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fleetsync.clock import Clock
+from fleetsync.config.settings import Limits
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.model import Cursor, CycleId, Page, ResourceType
+from fleetsync.core.safety import check_listing
+from fleetsync.errors import InvalidResponseError, SourceError, TerminalError, UnsafePlanError
+from fleetsync.mirror.listings import Listing
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.providers.base import Source
+from fleetsync.reconcile.progress import Progress, Report
+from fleetsync.reconcile.together import together
+
+# One transaction holds at most this: a kill costs no more.
+MOST_PAGES = 100
+MOST_SECONDS = 1.0
+MOST_BYTES = 8 * 1024 * 1024
+# A service may answer with empty pages; one that answers with nothing else never ends.
+MOST_EMPTY_PAGES = 100
+
+
+async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) -> AsyncIterator[Page]:
+    """Yield the pages from `cursor` to the end, or raise.
+
+    Raises:
+        InvalidResponseError: the links go in a circle, or lead through nothing but empty pages.
+    """
+    met: set[int] = set()
+    empty = 0
+    while True:
+        page = await source.page(type, cursor)
+        yield page
+        if page.next is None:
+            return
+        empty = 0 if page.resources or page.unreadable else empty + 1
+        if hash(page.next) in met or page.next == cursor:
+            raise InvalidResponseError(f"the pages of {type} go in a circle")
+        if empty > MOST_EMPTY_PAGES:
+            raise InvalidResponseError(f"the pages of {type} do not end: {empty} empty ones in a row")
+        cursor = page.next
+        met.add(hash(cursor))
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of the pages: their own, or what cut them short."""
+
+    error: SourceError | None
+
+
+async def list_type(
+    source: Source, spec: TypeSpec, mirror: Mirror, cycle: CycleId, *, clock: Clock, report: Report
+) -> Listing:
+    """List one type into the mirror, from where it was cut short if it was, and return the listing at its end.
+
+    Raises:
+        SourceError: it was cut short. What came before is stored; a transient error leaves it to be gone on with.
+    """
+    going = await mirror.listings.begin(source.name, spec, cycle)
+    before = going.pages
+    try:
+        await _drain(source, going, mirror, clock=clock, report=report)
+    except TerminalError as error:
+        await mirror.listings.close(going, "failed", str(error))
+        if not going.resumed or going.pages > before:
+            raise
+        # The service does not take the old cursor any more: begin again.
+        return await list_type(source, spec, mirror, cycle, clock=clock, report=report)
+    return going
+
+
+async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock, report: Report) -> None:
+    """Fetch and store side by side; the queue between the two is what bounds the memory."""
+    queue: asyncio.Queue[Page | _End] = asyncio.Queue(maxsize=2)
+    end = _End(None) if going.ended else None
+    async with together() as group:
+        if end is None:
+            group.create_task(_fetch(source, going, queue))
+        while end is None:
+            pages, end = await _batch(queue, clock)
+            if pages:
+                await mirror.listings.record(going, pages)
+                report(Progress(source=source.name, step=f"listing {going.type}", done=going.listed))
+    if end.error is not None:
+        raise end.error
+
+
+async def _fetch(source: Source, going: Listing, queue: "asyncio.Queue[Page | _End]") -> None:
+    try:
+        async for page in list_pages(source, going.type, going.cursor):
+            await queue.put(page)
+    except SourceError as error:
+        await queue.put(_End(error))
+    else:
+        await queue.put(_End(None))
+
+
+async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock) -> tuple[list[Page], _End | None]:
+    """Return pages for one transaction, and the end if it was reached."""
+    first = await queue.get()
+    if isinstance(first, _End):
+        return [], first
+    pages = [first]
+    size = _size(first)
+    until_s = clock.monotonic_s() + MOST_SECONDS
+    while len(pages) < MOST_PAGES and size < MOST_BYTES:
+        try:
+            async with clock.timeout(until_s - clock.monotonic_s()):
+                following = await queue.get()
+        except TimeoutError:
+            break
+        if isinstance(following, _End):
+            return pages, following
+        pages.append(following)
+        size += _size(following)
+    return pages, None
+
+
+def _size(page: Page) -> int:
+    return sum(len(resource.document) for resource in page.resources)
+
+
+async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
+    """Believe a listing that reached its end, or refuse it because it is suspiciously short.
+
+    Raises:
+        UnsafePlanError: it is not believed and marks nothing.
+    """
+    showing = await mirror.listings.showing(going)
+    _, confirmed = await mirror.cycles.confirmed(going.source)
+    try:
+        check_listing(showing, max_gone=limits.max_gone, min_known=limits.min_known, confirmed=confirmed)
+    except UnsafePlanError as error:
+        await mirror.listings.close(going, "refused", str(error))
+        accept = f"`fleetsync confirm {going.source} --gone {showing.unseen}` accepts it once"
+        raise UnsafePlanError(f"{going.type}: {error}; nothing is marked gone; {accept}") from error
+    if confirmed is not None and confirmed == showing.unseen:
+        await mirror.cycles.use_confirmed_gone(going.source)
+    await mirror.listings.complete(going)

@@ -1,0 +1,196 @@
+"""Planning: the mirror against the declarations. No request is sent, nothing is written; it blocks, so use a thread."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fleetsync.config.declarations import basis
+from fleetsync.config.settings import SourceSettings, WeakestGuard
+from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.declaration import UNKNOWN, Declaration, Wish, in_force, merge
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.model import Part, ResourceKey
+from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare
+from fleetsync.mirror.selection import Row, Selection
+from fleetsync.mirror.wishes import Selected
+from fleetsync.providers.base import Source, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what each declaration selects on the way to it."""
+
+    plan: Plan
+    selected: tuple[Selected, ...]
+
+
+class Planner:
+    """Plans one source."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: SourceSettings,
+        declarations: Sequence[Declaration],
+        *,
+        ages_s: Mapping[str, float | None],
+        longest_s: Mapping[str, float],
+    ) -> None:
+        """Take what a plan depends on besides the mirror.
+
+        `ages_s` says how long ago each source was last listed completely, `longest_s` what is too long for a selector
+        that looks at other rows (three intervals).
+        """
+        self._source = source
+        self._settings = settings
+        self._declarations = declarations
+        self._ages_s = ages_s
+        self._longest_s = longest_s
+
+    def plan(self, selection: Selection) -> Planned:
+        """Return the plan; the same mirror and declarations give the same plan."""
+        draft = _Draft(self._source, self._settings)
+        selected: list[Selected] = []
+        for spec in self._specs():
+            declarations = in_force(self._declarations, self._source.name, spec.type)
+            matches = [self._select(selection, declaration) for declaration in declarations]
+            selected += matches
+            for row, mine in _matched(selection, declarations, matches):
+                draft.consider(spec, row, mine)
+        plan = draft.plan(basis(self._declarations), selection.known(self._source.name))
+        return Planned(plan=plan, selected=tuple(_with_drift(selected, plan)))
+
+    def wanting_details(self, selection: Selection) -> list[tuple[ResourceKey, Part]]:
+        """Return the resources of which a declaration wants a part that listings do not carry."""
+        return [
+            (ResourceKey(self._source.name, spec.type, row.resource.id), part)
+            for spec in self._specs()
+            for part in spec.details
+            for row in self._selected_for(selection, spec, part)
+        ]
+
+    def _specs(self) -> Iterator[TypeSpec]:
+        return (spec for spec in self._settings.kind.types if spec.type in self._settings.resources)
+
+    def _selected_for(self, selection: Selection, spec: TypeSpec, part: Part) -> Iterator[Row]:
+        numbers = Bitmap()
+        for declaration in in_force(self._declarations, self._source.name, spec.type):
+            writables = (spec.writable_at(path) for path in declaration.leaves)
+            if any(writable is not None and writable.part == part for writable in writables):
+                numbers.add(self._select(selection, declaration).matched)
+        return selection.rows(numbers)
+
+    def _select(self, selection: Selection, declaration: Declaration) -> Selected:
+        if held := selection.stale(declaration, self._ages_s, self._longest_s):
+            return Selected(declaration=declaration.name, error=held)
+        return selection.select(self._source.name, declaration)
+
+
+def _matched(
+    selection: Selection, declarations: Sequence[Declaration], matches: Sequence[Selected]
+) -> Iterator[tuple[Row, tuple[Declaration, ...]]]:
+    """Yield each selected row with the declarations that select it."""
+    numbers = Bitmap()
+    for match in matches:
+        numbers.add(match.matched)
+    for row in selection.rows(numbers):
+        pairs = zip(declarations, matches, strict=True)
+        yield row, tuple(declaration for declaration, match in pairs if row.no in match.matched)
+
+
+def _with_drift(selected: Iterable[Selected], plan: Plan) -> Iterator[Selected]:
+    """Count for every declaration how many resources drift from it."""
+    drifting: dict[str, set[ResourceKey]] = {}
+    for one in plan.drift:
+        for name in one.leaf.declarations:
+            drifting.setdefault(name, set()).add(one.key)
+    for match in selected:
+        match.drifting = len(drifting.get(match.declaration, ()))
+        yield match
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A plan in the making: row by row, in any order."""
+
+    source: Source
+    settings: SourceSettings
+    changes: list[Change] = field(default_factory=list)
+    drift: list[Drift] = field(default_factory=list)
+    contradictions: list[tuple[ResourceKey, str]] = field(default_factory=list)
+    unread: int = 0
+    wishes: dict[tuple[str, ...], Wish] = field(default_factory=dict)
+
+    def consider(self, spec: TypeSpec, row: Row, declarations: tuple[Declaration, ...]) -> None:
+        """Take one row, and the declarations that select it, into the plan."""
+        names = tuple(declaration.name for declaration in declarations)
+        wish = self.wishes.get(names) or self.wishes.setdefault(names, merge(declarations))
+        key = ResourceKey(self.source.name, spec.type, row.resource.id)
+        document = declarable(self.source, spec, row)
+        unmet = compare(wish, document, spec, known_parts(row))
+        if wish.contradictions:
+            self._hold(key, wish, unmet, document)
+            return
+        for part, leaves in unmet.items():
+            self._want(key, part, leaves, row)
+        self.unread += any(leaf.actual is UNKNOWN for leaves in unmet.values() for leaf in leaves)
+
+    def _hold(
+        self, key: ResourceKey, wish: Wish, unmet: Mapping[Part, tuple[Leaf, ...]], document: Mapping[str, object]
+    ) -> None:
+        """Hold a resource about which declarations disagree: nothing of it is written."""
+        self.contradictions += [(key, str(one)) for one in wish.contradictions]
+        for one in wish.contradictions:
+            leaf = Leaf(
+                path=one.path, actual=actual_at(document, one.path), declared=UNKNOWN, declarations=one.declarations
+            )
+            self.drift.append(Drift(key=key, leaf=leaf, state=DriftState.CONFLICT, by=" and ".join(one.files)))
+        disputed = {one.path for one in wish.contradictions}
+        rest = (leaf for leaves in unmet.values() for leaf in leaves if leaf.path not in disputed)
+        by = " and ".join(wish.contradictions[0].files)
+        self.drift += [Drift(key=key, leaf=leaf, state=DriftState.HELD, by=f"{by} disagree") for leaf in rest]
+
+    def _want(self, key: ResourceKey, part: Part, leaves: tuple[Leaf, ...], row: Row) -> None:
+        known = tuple(leaf for leaf in leaves if leaf.actual is not UNKNOWN)
+        unknown = (leaf for leaf in leaves if leaf.actual is UNKNOWN)
+        self.drift += [Drift(key=key, leaf=leaf, state=DriftState.UNKNOWN) for leaf in unknown]
+        if not known:
+            return
+        guard = self.source.guard(part, row.resource) if isinstance(self.source, Target) else None
+        if held := held_by(guard, self.settings):
+            self.drift += [Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known]
+        elif guard is not None:
+            self.drift += [Drift(key=key, leaf=leaf, state=DriftState.PENDING) for leaf in known]
+            self.changes.append(Change(key=key, part=part, guard=guard, leaves=known))
+
+    def plan(self, basis: str, known: int) -> Plan:
+        """Return the plan, sorted."""
+        return Plan(
+            source=self.source.name,
+            basis=basis,
+            changes=tuple(sorted(self.changes, key=lambda change: (change.key, change.part))),
+            drift=tuple(sorted(self.drift, key=lambda one: (one.key, one.leaf.path))),
+            contradictions=tuple(sorted(self.contradictions)),
+            known=known,
+            unread=self.unread,
+        )
+
+
+def declarable(source: Source, spec: TypeSpec, row: Row) -> Mapping[str, object]:
+    """Return a stored row as declarations are compared with it."""
+    return source.declarable(spec.type, msgspec.json.decode(row.resource.document), row.details)
+
+
+def known_parts(row: Row) -> frozenset[Part]:
+    """Return the parts that were read of a stored row besides its listing."""
+    return frozenset(Part(part) for part in row.details)
+
+
+def held_by(guard: Guard | None, settings: SourceSettings) -> str | None:
+    """Return why the operator does not allow a write under this guard; None where it is allowed."""
+    if guard is None:
+        return f"{settings.kind.name} cannot be written to here"
+    if guard.kind is GuardKind.REREAD and settings.weakest_guard is not WeakestGuard.REREAD:
+        return 'the service has no ETag for it: allow weakest_guard = "reread"'
+    return None

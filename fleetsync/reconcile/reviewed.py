@@ -1,0 +1,188 @@
+"""Plans in files: what `plan --out` writes, a person reviews, and `apply --plan` carries out exactly."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetsync.core.declaration import ABSENT, UNKNOWN
+from fleetsync.core.merge_patch import Json
+from fleetsync.core.model import ETag, Part, ResourceKey, ResourceType
+from fleetsync.core.path import parse, render
+from fleetsync.core.plan import Change, Guard, GuardKind, Leaf, Plan
+from fleetsync.errors import UnsafePlanError, UsageError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed:
+    """One source's part of a reviewed plan; `name` is how `writes.plan` names it."""
+
+    name: str
+    source: str
+    basis: str
+    changes: tuple[Change, ...]
+
+
+def as_json(plans: Iterable[Plan]) -> dict[str, Any]:
+    """Return plans as JSON: the same plan gives the same text. A value that is not there is left out."""
+    return {"format": FORMAT, "sources": [_source_json(plan) for plan in plans]}
+
+
+def _source_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "source": plan.source,
+        "basis": plan.basis,
+        "known": plan.known,
+        "unread": plan.unread,
+        "changes": [_change_json(change) for change in plan.changes],
+        "held": [
+            {**_key_json(one.key), **_leaf_json(one.leaf), "state": one.state.value, "by": one.by}
+            for one in plan.drift
+            if one.state.value != "pending"
+        ],
+        "contradictions": [{**_key_json(key), "reason": reason} for key, reason in plan.contradictions],
+    }
+
+
+def _key_json(key: ResourceKey) -> dict[str, Any]:
+    return {"type": key.type, "id": key.id}
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    return {
+        **_key_json(change.key),
+        "part": change.part,
+        "guard": change.guard.kind.value,
+        "etag": change.guard.etag,
+        "reread": change.guard.needs_reread,
+        "patch": change.patch,
+        "leaves": [_leaf_json(leaf) for leaf in change.leaves],
+    }
+
+
+def _leaf_json(leaf: Leaf) -> dict[str, Any]:
+    shown: dict[str, Any] = {"path": render(leaf.path), "declarations": list(leaf.declarations)}
+    if leaf.actual is UNKNOWN:
+        shown["unknown"] = True
+    elif leaf.actual is not ABSENT:
+        shown["actual"] = leaf.actual
+    if leaf.declared is ABSENT:
+        shown["unset"] = True
+    elif leaf.declared is not UNKNOWN:
+        shown["declared"] = leaf.declared
+    return shown
+
+
+class _LeafFile(msgspec.Struct):
+    path: str
+    declarations: tuple[str, ...]
+    actual: Json = ABSENT
+    declared: Json = ABSENT
+
+
+class _ChangeFile(msgspec.Struct):
+    type: str
+    id: str
+    part: str
+    guard: GuardKind
+    leaves: tuple[_LeafFile, ...]
+    etag: str | None = None
+    reread: bool = False
+
+
+class _SourceFile(msgspec.Struct):
+    source: str
+    basis: str
+    changes: tuple[_ChangeFile, ...]
+
+
+class _PlanFile(msgspec.Struct):
+    format: int
+    sources: tuple[_SourceFile, ...]
+
+
+def read_plan(file: Path) -> tuple[Reviewed, ...]:
+    """Return the plans in a file that `plan --out` wrote.
+
+    Raises:
+        UsageError: it cannot be read, or is no such file.
+    """
+    try:
+        plan = msgspec.json.decode(file.read_bytes(), type=_PlanFile)
+        if plan.format != FORMAT:
+            raise UsageError(f"plan {file}: format {plan.format}, this version reads {FORMAT}")
+        return tuple(_reviewed(file.name, part) for part in plan.sources)
+    except OSError as error:
+        raise UsageError(f"plan {file}: {error.strerror}") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UsageError(f"plan {file}: not a plan that `fleetsync plan --out` wrote: {error}") from error
+
+
+def _reviewed(name: str, part: _SourceFile) -> Reviewed:
+    changes = tuple(_change(part.source, change) for change in part.changes)
+    return Reviewed(name=name, source=part.source, basis=part.basis, changes=changes)
+
+
+def _change(source: str, read: _ChangeFile) -> Change:
+    leaves = tuple(
+        Leaf(path=parse(leaf.path), actual=leaf.actual, declared=leaf.declared, declarations=leaf.declarations)
+        for leaf in read.leaves
+    )
+    etag = ETag(read.etag) if read.etag is not None else None
+    return Change(
+        key=ResourceKey(source, ResourceType(read.type), read.id),
+        part=Part(read.part),
+        guard=Guard(kind=read.guard, etag=etag, reread=read.reread),
+        leaves=leaves,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillValid:
+    """What of a reviewed plan may still be sent, and what was skipped because it moved."""
+
+    changes: tuple[Change, ...]
+    skipped: tuple[ResourceKey, ...]
+
+
+def still_valid(reviewed: Reviewed, fresh: Plan) -> StillValid:
+    """Hold a reviewed plan against what would be planned now; nothing is ever added to it.
+
+    A leaf that is as declared by now needs nothing. A resource of which a declared leaf has another value than when it
+    was reviewed is skipped. A new ETag alone is no obstacle: the change goes out under it.
+
+    Raises:
+        UnsafePlanError: the declarations changed since: nobody reviewed this.
+    """
+    if reviewed.basis != fresh.basis:
+        raise UnsafePlanError(f"the declarations changed since plan {reviewed.name} was made: plan again")
+    now = {(change.key, change.part): change for change in fresh.changes}
+    changes: list[Change] = []
+    skipped: list[ResourceKey] = []
+    for old in reviewed.changes:
+        new = now.get((old.key, old.part))
+        both = _both(old.leaves, new.leaves) if new is not None else []
+        if any(not _same(one, other) for one, other in both):
+            skipped.append(old.key)
+        elif new is not None and both:
+            leaves = tuple(leaf for _, leaf in both)
+            changes.append(Change(key=new.key, part=new.part, guard=new.guard, leaves=leaves))
+    return StillValid(changes=tuple(changes), skipped=tuple(skipped))
+
+
+def _both(old: Sequence[Leaf], new: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:
+    by_path = {leaf.path: leaf for leaf in new}
+    return [(leaf, by_path[leaf.path]) for leaf in old if leaf.path in by_path]
+
+
+def _same(one: Leaf, other: Leaf) -> bool:
+    """Say whether a leaf is as it was when it was reviewed, and is to become the same."""
+    return _equal(one.actual, other.actual) and _equal(one.declared, other.declared)
+
+
+def _equal(one: Json, other: Json) -> bool:
+    return Leaf(path=(), actual=one, declared=other, declarations=()).is_met

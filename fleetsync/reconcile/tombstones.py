@@ -1,0 +1,58 @@
+"""What a believed listing did not show: gone, or not?"""
+
+from collections.abc import Sequence
+
+from fleetsync.core.model import Resource, ResourceKey
+from fleetsync.errors import NotFoundError, ResourceError
+from fleetsync.mirror.listings import Listing, Missed
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.providers.base import Source
+from fleetsync.reconcile.together import together
+
+# So many are asked for one by one in a cycle; beyond that the next listing decides, which costs less.
+MOST_READS = 1000
+_BATCH = 500
+_AT_ONCE = 16
+
+
+async def bury(source: Source, going: Listing, mirror: Mirror) -> int:
+    """Mark what is gone: unseen by two complete listings, or by this one and the service says "not found".
+
+    Returns how many are gone. What a read finds is recorded as being there.
+    """
+    gone = 0
+    while rows := await mirror.listings.missed(going, twice=True, most=_BATCH):
+        for since in sorted({row.since for row in rows}):
+            some = [row for row in rows if row.since == since]
+            await mirror.listings.mark_gone(going, some, f"unseen by the complete listings {since} and {going.id}")
+        gone += len(rows)
+    rows = await mirror.listings.missed(going, twice=False, most=MOST_READS)
+    for start in range(0, len(rows), _BATCH):
+        gone += await _ask(source, going, mirror, rows[start : start + _BATCH])
+    return gone
+
+
+async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Missed]) -> int:
+    """Ask the service for each; one that it cannot answer for is left to the next listing."""
+    found: list[Resource] = []
+    gone: list[Missed] = []
+    waiting = iter(rows)
+
+    async def ask() -> None:
+        for row in waiting:
+            try:
+                found.append(await source.read(ResourceKey(source.name, going.type, row.id)))
+            except NotFoundError:
+                gone.append(row)
+            except ResourceError:
+                continue
+
+    async with together() as group:
+        for _ in range(min(_AT_ONCE, len(rows))):
+            group.create_task(ask())
+    await mirror.record(source.name, going.spec, found, going.cycle)
+    if gone:
+        await mirror.listings.mark_gone(
+            going, gone, f"unseen by the complete listing {going.id}, and not found by a read"
+        )
+    return len(gone)

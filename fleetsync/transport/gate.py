@@ -1,0 +1,131 @@
+"""One token bucket, those who wait at it, and what the service has shown that it stands."""
+
+import asyncio
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from fleetsync.clock import Clock
+from fleetsync.core.bucket import Rate, drained, empty_bucket, give_back, take
+from fleetsync.core.pace import answered, learned, refused, unrefused
+from fleetsync.errors import ThrottledError
+
+_INSTANT_S = 1e-9
+"""A wait so short is rounding."""
+
+
+@dataclass(order=True, slots=True)
+class _Waiter:
+    due_s: float
+    number: int
+    admitted: bool = field(default=False, compare=False)
+    called: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+
+
+class Gate:
+    """Lets requests through at a rate, the most urgent first.
+
+    Those who wait form a heap. One of them leads: it sleeps until the next token is due, takes it and hands it to the
+    first of the heap, until it is first itself; then it calls the next leader. So nobody polls, nobody's
+    place depends on when he wakes, and somebody who gives up leaves no hole.
+    """
+
+    def __init__(self, rate: Rate, clock: Clock, *, patience_s: float) -> None:
+        self.rate = rate
+        self._clock = clock
+        self._patience_s = patience_s
+        now_s = clock.monotonic_s()
+        self._bucket = empty_bucket(now_s)
+        self._pace = unrefused(rate, now_s)
+        self._queue: list[_Waiter] = []
+        self._numbers = itertools.count()
+        self._led = False
+
+    @property
+    def learned(self) -> Rate:
+        """Return the rate that is kept at the moment."""
+        return learned(self._pace, self.rate, self._clock.monotonic_s())
+
+    @property
+    def held_s(self) -> float:
+        """Return for how many seconds nothing may be sent, 0 where that is not so."""
+        return max(0.0, self._pace.held_until_s - self._clock.monotonic_s())
+
+    async def pass_through(self, head_start_s: float) -> None:
+        """Wait for a token. Of two, the one who came less than the difference in `head_start_s` later goes first.
+
+        Raises:
+            ThrottledError: nothing may be sent for longer than the patience.
+        """
+        due_s = self._clock.monotonic_s() - head_start_s
+        waiter = _Waiter(due_s, next(self._numbers))
+        heapq.heappush(self._queue, waiter)
+        try:
+            while not waiter.admitted:
+                await (self._wait(waiter) if self._led else self._lead(waiter))
+        except BaseException:
+            self._give_up(waiter)
+            raise
+
+    def slow_down(self, sent_at_s: float, retry_after_s: float | None) -> None:
+        """Send nothing for a while and less afterwards: the service refused what left at `sent_at_s`."""
+        self._pace = refused(
+            self._pace,
+            self.rate,
+            now_s=self._clock.monotonic_s(),
+            sent_at_s=sent_at_s,
+            retry_after_s=retry_after_s,
+            chance=self._clock.jitter(),
+        )
+        self._bucket = drained(self._bucket, self._pace.held_until_s)
+
+    def ease(self, sent_at_s: float) -> None:
+        """Take note that what left at `sent_at_s` went well."""
+        self._pace = answered(self._pace, sent_at_s)
+
+    async def _wait(self, waiter: _Waiter) -> None:
+        waiter.called.clear()
+        await waiter.called.wait()
+
+    async def _lead(self, waiter: _Waiter) -> None:
+        self._led = True
+        try:
+            while not waiter.admitted:
+                await self._next_token()
+                first = heapq.heappop(self._queue)
+                first.admitted = True
+                first.called.set()
+        finally:
+            self._led = False
+            self._call_next()
+
+    async def _next_token(self) -> None:
+        """Take a token when there is one. Nothing is taken before that, so that a sleep too long earns no burst."""
+        while True:
+            now_s = self._clock.monotonic_s()
+            bucket, wait_s = take(self._bucket, self.learned, now_s=now_s)
+            left_s = max(bucket.at_s + wait_s, self._pace.held_until_s) - now_s
+            if left_s <= _INSTANT_S:
+                self._bucket = bucket
+                return
+            self._check_patience()
+            await self._clock.sleep(left_s)
+
+    def _check_patience(self) -> None:
+        if self.held_s > self._patience_s:
+            raise ThrottledError(
+                f"the service wants no requests for {self.held_s:.0f} s", sent=False, retry_after_s=self.held_s
+            )
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        if waiter.admitted:
+            self._bucket = give_back(self._bucket)
+            return
+        self._queue.remove(waiter)
+        heapq.heapify(self._queue)
+        if not self._led:
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._queue:
+            self._queue[0].called.set()

@@ -1,0 +1,102 @@
+"""The one place that opens an aiohttp session, and what is switched off in it."""
+
+import functools
+import socket
+import ssl
+from pathlib import Path
+from types import SimpleNamespace
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from fleetsync.errors import ConfigError, Problem
+from fleetsync.transport.threads import DaemonThreads
+
+Session = aiohttp.ClientSession
+"""What `open_session` returns, for those who only pass it on."""
+
+CONNECT_S = 20.0
+_LOOKUPS = 16
+
+
+def open_session(
+    *, ca_file: Path | None = None, proxy: str | None = None, trust_env: bool = False, connect_s: float = CONNECT_S
+) -> Session:
+    """Return a pool of kept-alive connections; close it with `async with`. Must be called in a running loop.
+
+    `ca_file` replaces the system's certificate authorities. Proxies and passwords from the environment and from
+    .netrc are used only with `trust_env`. `connect_s` bounds the way to a usable connection: name lookup, TCP, TLS.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=_trust(ca_file), resolver=_Resolver()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
+        skip_auto_headers={"Content-Type"},
+        proxy=proxy,
+        trust_env=trust_env,
+        trace_configs=[_departures()],
+    )
+    # aiohttp repeats GET, PUT and DELETE by itself when a connection dies after sending, and has no public switch
+    # for it. A PUT that was applied twice was seen at a server (3.14.5); tests/transport/test_session.py counts.
+    session._retry_connection = False  # noqa: SLF001 -- see above
+    return session
+
+
+class Departure:
+    """Whether a request may have reached the service: yes, until it is known to be still here."""
+
+    def __init__(self) -> None:
+        self.sent = True
+
+
+def _departures() -> aiohttp.TraceConfig:
+    """Return a trace that keeps the `Departure` given to a request up to date."""
+
+    async def begins(_session: Session, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.sent = False
+
+    async def leaves(_session: Session, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.sent = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begins)
+    trace.on_request_headers_sent.append(leaves)
+    return trace
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(Problem(message=f"ca_file {ca_file} cannot be read: {error.strerror or error}")) from error
+
+
+class _Resolver(AbstractResolver):
+    """The system's name lookup, where a dead name server cannot hold up anything but its own request."""
+
+    def __init__(self) -> None:
+        self._threads = DaemonThreads(_LOOKUPS)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        look_up = functools.partial(
+            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=found,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, proto, _, address in await self._threads.run(look_up)
+        ]
+
+    async def close(self) -> None:
+        """Leave the threads to their fate."""

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetsync.core.bucket import Rate
+from fleetsync.core.pace import RECOVERY_S, answered, backoff_s, learned, refused, unrefused
+
+RATE = Rate(per_s=20.0, burst=4.0)
+
+
+def refuse(pace, *, now_s=100.0, sent_at_s=None, retry_after_s=None, chance=0.5):
+    sent_at_s = now_s if sent_at_s is None else sent_at_s
+    return refused(pace, RATE, now_s=now_s, sent_at_s=sent_at_s, retry_after_s=retry_after_s, chance=chance)
+
+
+def test_without_a_refusal_the_configured_rate_is_kept():
+    assert learned(unrefused(RATE, 0.0), RATE, 50.0) == RATE
+
+
+def test_a_refusal_takes_thirty_percent_off_rate_and_burst():
+    slower = learned(refuse(unrefused(RATE, 0.0)), RATE, 100.0)
+    assert (slower.per_s, slower.burst) == pytest.approx((14.0, 2.8))
+
+
+def test_the_rate_climbs_back_and_stops_at_the_configured_one():
+    pace = refuse(unrefused(RATE, 0.0))
+    assert learned(pace, RATE, 101.0).per_s == pytest.approx(14.0 + 20.0 / RECOVERY_S)
+    assert learned(pace, RATE, 100.0 + RECOVERY_S).per_s == 20.0
+
+
+def test_a_hold_lasts_as_long_as_the_service_asked():
+    assert refuse(unrefused(RATE, 0.0), retry_after_s=17.0).held_until_s == 117.0
+
+
+def test_a_hold_lasts_at_least_a_second():
+    assert refuse(unrefused(RATE, 0.0), retry_after_s=0.0).held_until_s == 101.0
+    assert refuse(unrefused(RATE, 0.0), chance=0.0).held_until_s == 101.0
+
+
+def test_without_a_word_from_the_service_holds_double():
+    pace, held = unrefused(RATE, 0.0), []
+    for now_s in (100.0, 200.0, 300.0):
+        pace = refuse(pace, now_s=now_s, chance=0.75)
+        held.append(pace.held_until_s - now_s)
+    assert held == [1.5, 3.0, 6.0]
+
+
+def test_requests_that_left_before_the_refusal_was_noticed_are_the_same_refusal():
+    once = refuse(unrefused(RATE, 0.0), now_s=100.0)
+    again = refuse(once, now_s=100.2, sent_at_s=99.9)
+    assert again == replace(once, held_until_s=101.2)
+
+
+def test_a_later_refusal_never_shortens_a_hold():
+    pace = refuse(unrefused(RATE, 0.0), retry_after_s=60.0)
+    assert refuse(pace, now_s=101.0, sent_at_s=100.5, retry_after_s=2.0).held_until_s == 160.0
+
+
+def test_success_ends_a_row_of_refusals_but_old_news_does_not():
+    pace = refuse(unrefused(RATE, 0.0))
+    assert answered(pace, 99.0).strikes == 1
+    assert answered(pace, 102.0).strikes == 0
+
+
+def test_back_off_doubles_up_to_its_cap_and_never_overflows():
+    assert [backoff_s(attempt, 0.5) for attempt in (1, 2, 3, 7, 10_000)] == [0.5, 1.0, 2.0, 30.0, 30.0]
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 100.0), st.none() | st.floats(0.0, 4000.0), st.floats(0.0, 0.999)), max_size=30))
+def test_the_pace_is_never_above_the_configured_rate_nor_below_the_slowest(refusals):
+    pace, now_s = unrefused(RATE, 0.0), 0.0
+    for pause_s, retry_after_s, chance in refusals:
+        now_s += pause_s
+        pace = refuse(pace, now_s=now_s, retry_after_s=retry_after_s, chance=chance)
+        assert RATE.per_s / 100 <= learned(pace, RATE, now_s).per_s <= RATE.per_s
+        assert pace.held_until_s >= now_s + 1.0
