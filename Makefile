@@ -9,7 +9,7 @@ UV ?= uv
 
 # The main job on the built-in cloud: list, mirror, query, plan, apply, heal.
 demo: $(VENV)/.run
-	$(BIN)/fleetsync demo
+	$(BIN)/fleetsync demo --keep
 
 # Everything CI runs.
 test: lint unit

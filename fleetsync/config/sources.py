@@ -100,6 +100,8 @@ def _read_rate(table: Table, kind: Kind) -> RateSettings:
     if "share" in table and not kind.quota.documented:
         table.refuse(f"`share` has nothing to share: no quota of {kind.name} is documented; give rates", "share")
     daily = table.take("daily", as_whole(1), None)
+    if "daily" in table and not kind.quota.counts_daily:
+        table.refuse(f"`daily` limits nothing: {kind.name} does not count per day", "daily")
     if kind.quota.classes:
         table.close()
     return RateSettings(

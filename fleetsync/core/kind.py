@@ -79,11 +79,13 @@ class Quota:
 
     `total` is one budget for all operation classes together; `classes` has a rate per class, None where
     only the total counts. `documented` is False where the figures are our own caution: then `share` makes no sense.
+    `counts_daily` says that the service counts per day as well.
     """
 
     classes: Mapping[str, Rate | None]
     total: Rate | None = None
     documented: bool = True
+    counts_daily: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

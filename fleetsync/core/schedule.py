@@ -1,6 +1,7 @@
 """When next: intervals with jitter, and longer ones while something is broken."""
 
 _SPREAD = 0.1
+_FIRST_RETRY_S = 300.0
 _LONGEST_S = 3600.0
 
 
@@ -20,7 +21,8 @@ def first_pause_s(interval_s: float, chance: float) -> float:
 def retry_pause_s(interval_s: float, failures: int, chance: float) -> float:
     """Return the seconds to the next try after `failures` cycles that failed one after the other (at least 1).
 
-    It doubles from a quarter of the interval, at most an hour or the interval, whichever is longer.
+    It doubles from a quarter of the interval, at first at most five minutes, in the end an hour or the interval,
+    whichever is longer; 10 % either way.
     """
-    longest_s = max(interval_s, _LONGEST_S)
-    return pause_s(min(longest_s, interval_s / 4 * 2 ** min(failures - 1, 16)), chance)
+    first_s, longest_s = min(interval_s / 4, _FIRST_RETRY_S), max(interval_s, _LONGEST_S)
+    return pause_s(min(longest_s, first_s * 2 ** min(failures - 1, 16)), chance)

@@ -14,6 +14,7 @@ from fleetsync.mirror.engine import Writer, open_writer
 from fleetsync.mirror.journal import Journal
 from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
+from fleetsync.mirror.prune import prune
 from fleetsync.mirror.reader import Reader
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.selection import Selection
@@ -40,6 +41,10 @@ class Mirror:
         async with self._writer.transaction() as transaction:
             for one in shown:
                 await sightings.record(transaction, scope, spec, one)
+
+    async def prune(self, *, history_s: float, gone_s: float, cycles_s: float) -> int:
+        """Forget what is older than these seconds; see `prune.py`."""
+        return await prune(self._writer, self._clock, history_s=history_s, gone_s=gone_s, cycles_s=cycles_s)
 
     @contextlib.contextmanager
     def selection(self) -> Iterator[Selection]:

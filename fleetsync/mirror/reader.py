@@ -67,6 +67,9 @@ class Reader:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LENGTH_LIMIT)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.set_progress_handler(lambda: self._clock.monotonic_s() > self._deadline_s, _STEPS)
+        # A table function is made at its first use, by statements that the authorizer would refuse.
+        for name in sorted(_TABLE_FUNCTIONS):
+            connection.execute(f"SELECT count(*) FROM {name}('[]')")
         views = connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
         self.views = frozenset(name for (name,) in views)
 

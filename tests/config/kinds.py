@@ -41,7 +41,7 @@ CENTRAL = Kind(
         TypeSpec(type=ResourceType("organization"), view="organizations"),
         TypeSpec(type=ResourceType("user"), view="users", cheap=False),
     ),
-    quota=Quota(classes={"list": None, "read": None, "write": None}, total=Rate(per_s=20, burst=2)),
+    quota=Quota(classes={"list": None, "read": None, "write": None}, total=Rate(per_s=20, burst=2), counts_daily=True),
     methods=(
         "client-secret",
         "client-certificate",

@@ -219,6 +219,12 @@ WRONG = {
     "a burst of nothing": Wrong(
         PLANT + '[sources.plant.rate]\nlist = "1/s burst 0"\n', 6, "`list` must be a rate of more than 0 with a burst"
     ),
+    "a daily figure where nobody counts": Wrong(
+        '[sources.r]\nkind = "cloud-relay"\nroster = ["a"]\nauth = { method = "none" }\nurl = "http://localhost"\n'
+        "[sources.r.rate]\ndaily = 5\n",
+        7,
+        "`daily` limits nothing: cloud-relay does not count per day",
+    ),
     "a daily figure of nothing": Wrong(PLANT + "[sources.plant.rate]\ndaily = 0\n", 6, "`daily` must be at least 1"),
     "a number for a percentage": Wrong(
         PLANT + "[sources.plant.limits]\nmax_gone = 0.2\n", 6, '`max_gone` must be a percentage like "20%", not a float'

@@ -1,0 +1,42 @@
+"""Forgetting what is older than the operator wants to keep, in small transactions that hold nobody up."""
+
+import datetime
+
+from sqlalchemy import ColumnElement, Table, delete, func, select
+
+from fleetsync.clock import Clock
+from fleetsync.mirror.engine import Writer
+from fleetsync.mirror.tables import cycle, event, listing, resource, write
+
+_BATCH = 1000
+
+
+async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float, cycles_s: float) -> int:
+    """Delete events, ended writes, tombstones and cycles that are older than these seconds; return how many rows.
+
+    What is still needed stays: a write whose outcome is open, and the last cycle of every source.
+    """
+    now = clock.now()
+    history = now - datetime.timedelta(seconds=history_s)
+    gone = now - datetime.timedelta(seconds=gone_s)
+    cycles = now - datetime.timedelta(seconds=cycles_s)
+    last = select(func.max(cycle.c.id)).group_by(cycle.c.source)
+    return (
+        await _delete(writer, event, event.c.at < history)
+        + await _delete(writer, write, write.c.finished_at < history)
+        + await _delete(writer, resource, resource.c.gone_at < gone)
+        + await _delete(writer, listing, listing.c.finished_at < cycles)
+        + await _delete(writer, cycle, (cycle.c.finished_at < cycles) & cycle.c.id.not_in(last))
+    )
+
+
+async def _delete(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:
+    (key,) = table.primary_key.columns
+    deleted = 0
+    while True:
+        some = select(key).where(is_old).limit(_BATCH)
+        async with writer.transaction() as transaction:
+            count = await transaction.run(delete(table).where(key.in_(some)))
+        deleted += count
+        if count < _BATCH:
+            return deleted

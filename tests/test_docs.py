@@ -1,0 +1,77 @@
+"""What the documentation says is what there is."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetsync.mirror.mirror import open_mirror, reading
+from fleetsync.wiring import kinds
+from tests.fakes.clock import FakeClock
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+VIEW = re.compile(r"^#### `(\w+)`\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+QUESTIONS = README.split("## What you can ask")[1].split("\n## ")[0]
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> Path:
+    path = tmp_path / "fleetsync.db"
+    async with open_mirror(path, kinds().values(), FakeClock()):
+        pass
+    return path
+
+
+def documented() -> dict[str, set[str]]:
+    return {name: set(_columns(text)) for name, text in VIEW.findall(README)}
+
+
+def _columns(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            yield from re.findall(r"`(\w+)`", line.split("|")[1])
+
+
+async def test_every_view_and_every_column_is_in_the_readme(database: Path) -> None:
+    connection = sqlite3.connect(database)
+    views = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
+    there = {
+        view: {column for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (view,))}
+        for view in views
+    }
+    connection.close()
+    assert documented() == there
+
+
+async def test_every_question_of_the_readme_can_be_asked(database: Path) -> None:
+    questions = [q.strip() for q in re.split(r";\n", QUESTIONS) if "SELECT" in q]
+    assert len(questions) >= 7
+    with reading(database, FakeClock()) as reader:
+        for question in questions:
+            sql = "\n".join(line for line in question.splitlines() if not line.strip().startswith("--"))
+            columns, rows = reader.question(sql[sql.index("SELECT") :])
+            assert columns
+            list(rows)
+
+
+def test_every_declarable_path_is_in_the_readme() -> None:
+    for kind in kinds().values():
+        for spec in kind.types:
+            row = next(line for line in README.splitlines() if f"`{spec.type}`" in line.split("|")[2:3].__str__())
+            for writable in spec.writable:
+                assert f"`{'.'.join(writable.path).replace('*', '<name>')}`" in row
+
+
+def test_every_way_to_sign_in_is_in_the_readme() -> None:
+    for kind in kinds().values():
+        for method in kind.methods:
+            assert method == "none" or f"`{method}`" in README
+
+
+def test_no_file_of_ours_is_left_out_of_the_architecture() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    folders = {path.name for path in (ROOT / "fleetsync").iterdir() if path.is_dir() and path.name[0] not in "_."}
+    assert {folder for folder in folders if f"{folder}/" not in text} == set()
