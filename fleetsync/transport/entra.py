@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fleetsync.errors import AuthError
@@ -151,12 +152,13 @@ class ClientCertificate:
         """
         self._parsed()
         key, passphrase = self.private_key.text(), self.passphrase.text() if self.passphrase else None
+        place = self.private_key.place
         try:
-            load_pem_private_key(key.encode(), passphrase.encode() if passphrase else None)
+            parsed = load_pem_private_key(key.encode(), passphrase.encode() if passphrase else None)
         except (ValueError, TypeError) as error:
-            raise AuthError(
-                f"{self.private_key.place} holds no usable private key, or its passphrase is wrong"
-            ) from error
+            raise AuthError(f"{place} holds no usable private key, or its passphrase is wrong") from error
+        if not isinstance(parsed, RSAPrivateKey):
+            raise AuthError(f"{place} holds a key that is not RSA, which Entra ID does not take")
         return {
             "private_key": key,
             "public_certificate": self.certificate.text(),
@@ -187,6 +189,7 @@ def http_session(*, ca_file: Path | None = None, proxy: str | None = None) -> "r
     verify = str(ca_file) if ca_file else ssl.get_default_verify_paths().cafile or True
     session = requests.Session()
     session.trust_env = False
+    session.headers["Connection"] = "close"  # one request an hour needs no pool
     session.proxies = {"http": proxy, "https": proxy} if proxy else {}
     request = functools.partial(session.request, verify=verify, timeout=TIMEOUT_S)
     session.request = request  # type: ignore[method-assign]  # what msal's own documentation does
@@ -197,5 +200,5 @@ def silent_msal() -> Any:
     """Return the module, imported at need and with its logger off: it logs bodies that are no JSON."""
     import msal  # type: ignore[import-untyped]  # msal has no types
 
-    logging.getLogger("msal").disabled = True
+    logging.getLogger("msal").setLevel(logging.CRITICAL + 1)
     return msal

@@ -65,7 +65,8 @@ def _connecting(error: aiohttp.ClientConnectorError, host: str) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return f"{host} is not trusted: {_certificate(error.certificate_error)}"
         case aiohttp.ClientConnectorSSLError():
-            return f"no secure connection to {host}: {shown(error.reason or 'TLS failed')}"
+            reason = getattr(error.os_error, "reason", None)  # OpenSSL's word, such as WRONG_VERSION_NUMBER
+            return f"no secure connection to {host}: {shown(str(reason or 'TLS failed'))}"
         case _:
             return f"{host} cannot be reached: {_network(error.os_error)}"
 

@@ -68,7 +68,9 @@ def test_back_off_doubles_up_to_its_cap_and_never_overflows():
     assert [backoff_s(attempt, 0.5) for attempt in (1, 2, 3, 7, 10_000)] == [0.5, 1.0, 2.0, 30.0, 30.0]
 
 
-@given(st.lists(st.tuples(st.floats(0.0, 100.0), st.none() | st.floats(0.0, 4000.0), st.floats(0.0, 0.999)), max_size=30))
+@given(
+    st.lists(st.tuples(st.floats(0.0, 100.0), st.none() | st.floats(0.0, 4000.0), st.floats(0.0, 0.999)), max_size=30)
+)
 def test_the_pace_is_never_above_the_configured_rate_nor_below_the_slowest(refusals):
     pace, now_s = unrefused(RATE, 0.0), 0.0
     for pause_s, retry_after_s, chance in refusals:

@@ -207,21 +207,28 @@ async def test_somebody_who_gives_up_leaves_no_hole():
 
 async def test_a_token_handed_to_somebody_cancelled_at_that_moment_is_not_lost():
     clock = FakeClock()
-    limiter = limiter_of(clock, Rate(per_s=1.0))
+    limiter = limiter_of(clock, Rate(per_s=1.0, burst=2.0))
     patient = asyncio.create_task(limiter.admit("read"))
     await asyncio.sleep(0)
     urgent = asyncio.create_task(limiter.admit("read", Urgency.WRITE))
     await settle()
     first = limiter._lanes["read"].gate._queue[0]
     clock._wake_next()
-    while not first.admitted:
-        await asyncio.sleep(0)
+    await until(lambda: first.admitted)
     urgent.cancel()
     await clock.advance(1.0)
     await asyncio.gather(patient, urgent, return_exceptions=True)
     assert urgent.cancelled()
     await clock.run(limiter.admit("read"))
-    assert clock.monotonic_s() == pytest.approx(2.0)  # 1 s for the one that was given back, 1 s for the patient one
+    assert clock.monotonic_s() == pytest.approx(2.0)
+
+
+async def until(true):
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("never")
 
 
 async def test_a_refusal_holds_all_callers_of_the_bucket_until_the_time_that_the_service_named():
@@ -311,6 +318,21 @@ async def test_those_who_wait_when_a_long_hold_comes_stop_waiting():
 
     await clock.run(work())
     assert clock.monotonic_s() < 3.0
+
+
+async def test_after_a_hold_no_burst_leaves():
+    clock, left = FakeClock(), []
+    limiter = limiter_of(clock, Rate(per_s=1.0, burst=5.0))
+
+    async def work():
+        limiter.throttled(await limiter.admit("read"), 60.0)
+        for _ in range(3):
+            await limiter.admit("read")
+            left.append(clock.monotonic_s())
+
+    await clock.run(work())
+    assert left[0] > 61.0
+    assert left[2] - left[0] > 2.0
 
 
 async def test_after_ten_minutes_asleep_no_burst_leaves():
