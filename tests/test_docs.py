@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetsync.mirror.mirror import open_mirror, reading
-from fleetsync.wiring import kinds
+from fleetsync.providers.base import all_kinds
 from tests.fakes.clock import FakeClock
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ QUESTIONS = README.split("## What you can ask")[1].split("\n## ")[0]
 @pytest.fixture
 async def database(tmp_path: Path) -> Path:
     path = tmp_path / "fleetsync.db"
-    async with open_mirror(path, kinds().values(), FakeClock()):
+    async with open_mirror(path, all_kinds().values(), FakeClock()):
         pass
     return path
 
@@ -58,7 +58,7 @@ async def test_every_question_of_the_readme_can_be_asked(database: Path) -> None
 
 
 def test_every_declarable_path_is_in_the_readme() -> None:
-    for kind in kinds().values():
+    for kind in all_kinds().values():
         for spec in kind.types:
             row = next(line for line in README.splitlines() if f"`{spec.type}`" in line.split("|")[2:3].__str__())
             for writable in spec.writable:
@@ -66,7 +66,7 @@ def test_every_declarable_path_is_in_the_readme() -> None:
 
 
 def test_every_way_to_sign_in_is_in_the_readme() -> None:
-    for kind in kinds().values():
+    for kind in all_kinds().values():
         for method in kind.methods:
             assert method == "none" or f"`{method}`" in README
 

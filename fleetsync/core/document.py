@@ -4,23 +4,43 @@ import re
 
 import msgspec
 
-_LONE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u....)\\u[dD][c-fC-F]")
+_LARGE = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+_SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+# One escape after the other: a whole surrogate pair; what cannot be stored (the group); anything else.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
 
 
 def fault_in(document: bytes) -> str | None:
     """Return why a document (JSON as its service sent it) cannot be stored; None where it can.
 
-    SQLite takes what PostgreSQL refuses: U+0000 and halves of surrogate pairs in texts. We refuse both.
+    SQLite takes what PostgreSQL refuses: U+0000 and halves of surrogate pairs in texts. We refuse both, and numbers
+    that no double holds.
     """
-    if b"\\u0000" in document:
-        return "a text in it holds U+0000"
-    if b"\\ud" in document.lower() and _LONE.search(document):
-        return "a text in it holds half a surrogate pair"
+    if _SUSPECT.search(document) and any(escape[1] for escape in _ESCAPE.finditer(document)):
+        return "a text in it holds U+0000 or half a surrogate pair"
     try:
         document.decode()
     except UnicodeDecodeError:
         return "it is not UTF-8"
+    if _LARGE.search(document):
+        try:
+            msgspec.json.decode(document)
+        except msgspec.ValidationError:
+            return "a number in it is too large"
     return None
+
+
+def parsable(body: bytes) -> bytes:
+    """Return a body with halves of surrogate pairs, which no parser takes, as U+0000, which `fault_in` refuses.
+
+    So a page can be read although one document in it cannot be stored; all other bytes stay as they are.
+    """
+    if not _SUSPECT.search(body):
+        return body
+    return _ESCAPE.sub(lambda escape: b"\\u0000" if escape[1] else escape[0], body)
 
 
 def without_secrets(document: bytes, paths: tuple[tuple[str, ...], ...]) -> bytes:

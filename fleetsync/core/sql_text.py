@@ -8,7 +8,8 @@ _TOKEN = re.compile(
     r"""
       (?P<string>'(?:[^']|'')*')
     | (?P<quoted>"(?:[^"]|"")*")
-    | (?P<comment>--|/\*)
+    | (?P<bracketed>\[[^\]]*\]|`(?:[^`]|``)*`)
+    | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
     | (?P<number>\d[\w.]*)
     | (?P<space>\s+)
@@ -17,10 +18,12 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_OWN = re.compile(r"\(|AS (\(|NOT\b|MATERIALIZED\b)")
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word of SQL; `kind` is string, quoted, comment, name, number or mark."""
+    """A word of SQL; `kind` is string, quoted, bracketed, comment, name, number or mark."""
 
     kind: str
     text: str
@@ -51,7 +54,7 @@ def _fault_of(token: Token) -> str | None:
             return "comments do not belong in a selector: write them in the file, after #"
         case Token("mark", ";"):
             return "one expression, without a semicolon"
-        case Token("mark", "?" | "@" | "$" | "`" | "#" | "\\" | ":"):
+        case Token("bracketed") | Token("mark", "?" | "@" | "$" | "`" | "#" | "\\" | ":"):
             return f"{token.text!r} does not belong in a selector"
         case Token("mark", "'" | '"'):
             return "a quote is not closed"
@@ -72,6 +75,17 @@ def quoted_names(where: str) -> tuple[str, ...]:
     """Return the names in double quotes: SQLite takes one that it does not know for a text."""
     found = (token.text[1:-1].replace('""', '"') for token in tokens(where) if token.kind == "quoted")
     return tuple(found)
+
+
+def own_names(sql: str) -> frozenset[str]:
+    """Return, in lower case, what a statement calls queries of its own (`WITH name AS (…)`), functions included.
+
+    SQLite's authorizer cannot tell such a query from a view of that name.
+    """
+    words = [token for token in tokens(sql) if token.kind != "comment"]
+    names = (word.text if word.kind == "name" else word.text[1:-1] for word in words)
+    following = (" ".join(word.text.upper() for word in words[place + 1 : place + 3]) for place in range(len(words)))
+    return frozenset(name.lower() for name, after in zip(names, following, strict=True) if _OWN.match(after))
 
 
 def reads_elsewhere(where: str) -> bool:

@@ -1,20 +1,47 @@
 """What commands ask for, whether the daemon does it or the command itself: the same work, the same reply."""
 
+import asyncio
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+from fleetsync.config.settings import Mode
+from fleetsync.config.wording import suggestion
+from fleetsync.core.plan import DriftState, Plan, Result
+from fleetsync.daemon.loop import attempt
+from fleetsync.daemon.turns import Turn
+from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem, UsageError
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.reconcile.cycle import Cycle, Done, Job
+from fleetsync.reconcile.progress import Report
+from fleetsync.reconcile.reviewed import Reviewed, read_plan
+from fleetsync.transport.threads import start_in_daemon_thread
 
 Name = Literal["sync", "apply", "confirm", "pause", "resume"]
+
+MakeJob = Callable[[Report], Job]
+"""Gives what a cycle of one source works with, as it is configured now."""
+
+_WORST_FIRST = (78, 2, 1, 75)
+_HARMLESS = frozenset({Result.APPLIED, Result.ALREADY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One command. No `sources` means all. `plan` is the absolute path of a reviewed plan."""
+    """One command. No `sources` means all, where that makes sense. `plan` is the absolute path of a reviewed plan.
+
+    `plan_text` is what stands in that file, for a daemon that may not read the files of whoever asks.
+    """
 
     name: Name
     sources: tuple[str, ...] = ()
     writes: int | None = None
     gone: int | None = None
     plan: str | None = None
+    plan_text: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +70,166 @@ class Reply:
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it and as it crosses the socket."""
         return asdict(self)
+
+
+class Work:
+    """Does commands. Sources run at the same time, and the cycles of one source one after the other.
+
+    `jobs` and `turns` may change while it works: a reload does that. A command alone needs no `turns`.
+    """
+
+    def __init__(
+        self, jobs: Mapping[str, MakeJob], mirror: Mirror, *, turns: defaultdict[str, Turn] | None = None
+    ) -> None:
+        self._jobs = jobs
+        self._mirror = mirror
+        self._turns = turns if turns is not None else defaultdict(Turn)
+
+    async def carry_out(self, command: Command, report: Report) -> Reply:
+        """Do a command to its end and return what became of it; it raises nothing."""
+        reply = await attempt(self._carry_out(command, report))
+        return Reply(error=str(reply), exit_code=reply.exit_code) if isinstance(reply, FleetsyncError) else reply
+
+    async def _carry_out(self, command: Command, report: Report) -> Reply:
+        names = self._known(command.sources)
+        match command.name:
+            case "sync":
+                return await self._each(names, lambda name: self._cycle(name, report))
+            case "apply":
+                return await self._apply(command, names, report)
+            case "confirm":
+                return await self._each(self._named(command), lambda name: self._confirm(name, command))
+            case "pause":
+                return await self._each(self._named(command), lambda name: self._pause(name, paused=True))
+            case "resume":
+                return await self._each(self._named(command), lambda name: self._pause(name, paused=False))
+            case unknown:
+                assert_never(unknown)
+
+    def _known(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names, each once, or all there are."""
+        for name in names:
+            if name not in self._jobs:
+                raise UsageError(f"no source {name!r} in the configuration{suggestion(name, self._jobs)}")
+        return tuple(dict.fromkeys(names)) or tuple(self._jobs)
+
+    def _named(self, command: Command) -> tuple[str, ...]:
+        """Return the names of a command that no one gives to all sources by accident."""
+        if not command.sources:
+            raise UsageError(f"`{command.name}` needs the name of a source")
+        return self._known(command.sources)
+
+    async def _each(self, names: Iterable[str], work: Callable[[str], Awaitable[SourceReply]]) -> Reply:
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(self._one(name, work)) for name in names}
+        # A task that was cancelled alone is one whose turn was ended: see `Turn.watched`.
+        replies = tuple(_cut_short(name) if task.cancelled() else task.result() for name, task in tasks.items())
+        return Reply(sources=replies, exit_code=worst(reply.exit_code for reply in replies))
+
+    async def _one(self, name: str, work: Callable[[str], Awaitable[SourceReply]]) -> SourceReply:
+        reply = await attempt(work(name), source=name)
+        if isinstance(reply, FleetsyncError):
+            return SourceReply(source=name, error=str(reply), exit_code=reply.exit_code)
+        return reply
+
+    async def _apply(self, command: Command, names: tuple[str, ...], report: Report) -> Reply:
+        if command.plan is None:
+            return await self._each(names, lambda name: self._cycle(name, report, write=True))
+        if command.sources:
+            raise UsageError("`apply` takes sources or a reviewed plan, not both")
+        reviewed = {one.source: one for one in await _read_reviewed(command)}
+        planned = self._known(tuple(reviewed)) if reviewed else ()
+        return await self._each(
+            planned, lambda name: self._cycle(name, report, write=True, reviewed=reviewed.get(name))
+        )
+
+    async def _cycle(
+        self, name: str, report: Report, *, write: bool = False, reviewed: Reviewed | None = None
+    ) -> SourceReply:
+        # Before the first wait: if a reload takes the source away meanwhile, this turn is the one that it ends.
+        turn = self._turns[name]
+        job = self._jobs[name](turn.watched(report))
+        if write and job.settings.mode is Mode.OBSERVE:
+            raise ConfigError(
+                Problem(message=f'source {name} has mode = "observe" and is never written to; set mode = "manual"')
+            )
+        if await self._mirror.cycles.is_paused(name):
+            raise NotYetError(f"source {name} is paused: `fleetsync resume {name}` lets it go on")
+        async with turn.taken():
+            done = await Cycle(job, write=write, reviewed=reviewed).run()
+            return _cut_short(name, done) if turn.is_ending else reply_of(done, write=write)
+
+    async def _confirm(self, name: str, command: Command) -> SourceReply:
+        numbers = [number for number in (command.writes, command.gone) if number is not None]
+        if not numbers or min(numbers) < 1:
+            raise UsageError("`confirm` needs the number that was refused: --writes N or --gone N, at least 1")
+        await self._mirror.cycles.confirm(name, writes=command.writes, gone=command.gone)
+        return SourceReply(source=name)
+
+    async def _pause(self, name: str, *, paused: bool) -> SourceReply:
+        await self._mirror.cycles.set_paused(name, paused=paused)
+        self._turns[name].wake()
+        return SourceReply(source=name)
+
+
+def worst(exit_codes: Iterable[int]) -> int:
+    """Return the exit code of the whole: 78 before 2 before 1 before 75 before 0."""
+    found = set(exit_codes)
+    return next((code for code in _WORST_FIRST if code in found), 0)
+
+
+def reply_of(done: Done, *, write: bool) -> SourceReply:
+    """Return what a cycle did, and its exit code; `write` says whether it was to write."""
+    codes = [] if done.error is None else [done.error.exit_code]
+    if write and done.plan is not None and done.plan.contradictions:
+        codes.append(1)
+    if any(outcome.result not in _HARMLESS for outcome in done.outcomes):
+        codes.append(1)
+    return SourceReply(
+        source=done.source,
+        cycle=done.cycle,
+        complete=done.complete,
+        counts=asdict(done.counts),
+        outcomes=dict(Counter(outcome.result.value for outcome in done.outcomes)),
+        held=_held(done.plan) if done.plan is not None else (),
+        skipped=tuple(f"{key.type} {key.id}: a declared value moved since the plan was made" for key in done.skipped),
+        error=None if done.error is None else str(done.error),
+        exit_code=worst(codes),
+    )
+
+
+def _held(plan: Plan) -> tuple[str, ...]:
+    """Return why resources are held, each reason once, with how many and one of them."""
+    reasons: dict[str, set[tuple[str, str]]] = {}
+    for key, reason in plan.contradictions:
+        reasons.setdefault(reason, set()).add((key.type, key.id))
+    disputed = {key for key, _ in plan.contradictions}
+    for one in plan.drift:
+        if one.state is DriftState.HELD and one.key not in disputed:
+            reasons.setdefault(one.by or "held", set()).add((one.key.type, one.key.id))
+    return tuple(f"{reason}: {_such_as(sorted(keys))}" for reason, keys in sorted(reasons.items()))
+
+
+def _such_as(keys: Sequence[tuple[str, str]]) -> str:
+    first = " ".join(keys[0])
+    return first if len(keys) == 1 else f"{first} and {len(keys) - 1} more"
+
+
+def _cut_short(name: str, done: Done | None = None) -> SourceReply:
+    error = "cut short, because the daemon stops or reloads; what was done is stored: try again"
+    cycle, outcomes = (None, ()) if done is None else (done.cycle, done.outcomes)
+    counted = dict(Counter(outcome.result.value for outcome in outcomes))
+    return SourceReply(source=name, cycle=cycle, outcomes=counted, error=error, exit_code=NotYetError.exit_code)
+
+
+async def _read_reviewed(command: Command) -> tuple[Reviewed, ...]:
+    """Return the reviewed plan of a command. Reading it blocks, and it may be large: a thread does it."""
+    file, text = Path(command.plan or ""), command.plan_text
+    return await start_in_daemon_thread(lambda: read_plan(file) if text is None else _read_copy(file.name, text))
+
+
+def _read_copy(name: str, text: str) -> tuple[Reviewed, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_text(text, encoding="utf-8")
+        return read_plan(file)

@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Delete, Dialect, Insert, Table, Update, event
+from sqlalchemy import URL, Delete, Dialect, Insert, Table, Update, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -132,7 +132,7 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
 
     At the end the journal goes back into the file, so that it can be read by users who may not write beside it.
     """
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=StaticPool)
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), poolclass=StaticPool)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
@@ -149,16 +149,29 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
 
     try:
         with translated(path):
-            async with engine.connect() as connection:
+            async with engine.connect() as connection, _journal_put_back(connection):
                 yield Writer(connection, path)
-                await _put_back_journal(connection)
     finally:
         await engine.dispose()
 
 
+@contextlib.asynccontextmanager
+async def _journal_put_back(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Leave WAL at the end, unless the database itself failed: then nothing goes on with this handle."""
+    is_sound = True
+    try:
+        yield
+    except MirrorError as error:
+        is_sound = not isinstance(error.__cause__, DBAPIError | sqlite3.Error)
+        raise
+    finally:
+        if is_sound:
+            await _put_back_journal(connection)
+
+
 async def _put_back_journal(connection: AsyncConnection) -> None:
     """Leave WAL, unless a reader still has the file: then the journal stays and is found at the next start."""
-    with contextlib.suppress(sqlite3.OperationalError):
+    with contextlib.suppress(sqlite3.Error):
         raw = (await connection.get_raw_connection()).driver_connection
         if raw is not None:
             await raw.execute("PRAGMA busy_timeout = 100")

@@ -57,6 +57,9 @@ class Listing:
     seen: Bitmap = field(default_factory=Bitmap)
     pages: int = 0
     listed: int = 0
+    pages_before: int = 0
+    """Of these pages so many were read by earlier cycles, which were cut short."""
+    listed_before: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -118,6 +121,8 @@ class Listings:
             seen=Bitmap(dict(chunks)),
             pages=row.pages,
             listed=row.listed,
+            pages_before=row.pages,
+            listed_before=row.listed,
         )
 
     async def record(self, going: Listing, pages: Sequence[Page]) -> None:
@@ -215,6 +220,11 @@ class Listings:
                 update(resource)
                 .where(resource.c.no.in_([row.no for row in rows]))
                 .values(gone_at=scope.at, gone_reason=reason)
+            )
+            await transaction.run(
+                update(coverage)
+                .where(coverage.c.source == going.source, coverage.c.type == going.type)
+                .values(known=coverage.c.known - len(rows))
             )
             await resources.note(transaction, scope, [(row.id, Event.GONE, None) for row in rows])
 

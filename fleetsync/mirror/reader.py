@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetsync.clock import Clock
+from fleetsync.core.sql_text import own_names
 from fleetsync.errors import MirrorError, NotYetError, UsageError
 
 TIME_LIMIT_S = 30.0
@@ -63,13 +64,12 @@ class Reader:
         connection = self._connection
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA busy_timeout = 5000")
+        # Once, before the authorizer is in force: the first use of such a table touches the schema in memory.
+        connection.execute("SELECT 1 FROM json_each('1'), json_tree('1')").close()
         connection.create_function("ago", 1, self._ago, deterministic=True)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LENGTH_LIMIT)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.set_progress_handler(lambda: self._clock.monotonic_s() > self._deadline_s, _STEPS)
-        # A table function is made at its first use, by statements that the authorizer would refuse.
-        for name in sorted(_TABLE_FUNCTIONS):
-            connection.execute(f"SELECT count(*) FROM {name}('[]')")
         views = connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
         self.views = frozenset(name for (name,) in views)
 
@@ -116,8 +116,11 @@ class Reader:
     def _run(
         self, sql: str, parameters: tuple[Any, ...], views: Set[str] | None
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        own = own_names(sql) if views is not None else frozenset()
+        if taken := own & (views or frozenset()):
+            raise UsageError(f"{min(taken)} is a view: nothing else may have that name")
         self._deadline_s = self._clock.monotonic_s() + self._time_limit_s
-        self._connection.set_authorizer(_authorizer(views))
+        self._connection.set_authorizer(_authorizer(views, own))
         try:
             cursor = self._connection.execute(sql, parameters)
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
@@ -137,7 +140,7 @@ class Reader:
             return UsageError(f"it took longer than {self._time_limit_s:g} s")
         if getattr(error, "sqlite_errorcode", 0) in _BROKEN:
             return MirrorError(f"database {self._path}: {error}")
-        if str(error) == "not authorized":
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
             return UsageError("not allowed: only SELECT over the views, with the functions that the README lists")
         return UsageError(str(error))
 
@@ -161,8 +164,11 @@ _BROKEN = frozenset(
 )
 
 
-def _authorizer(views: Set[str] | None) -> Any:
-    """Return the callback that says what a statement may do; `views` None: our own SQL, any table."""
+def _authorizer(views: Set[str] | None, own: Set[str]) -> Any:
+    """Return the callback that says what a statement may do; `views` None: our own SQL, any table.
+
+    `own` names the statement's own queries: of one whose columns nobody uses (`count(*)`) SQLite asks as of a table.
+    """
 
     def allow(action: int, one: str | None, two: str | None, _database: str | None, inside: str | None) -> int:
         match action:
@@ -172,7 +178,9 @@ def _authorizer(views: Set[str] | None) -> Any:
                 allowed = (two or "").lower() in FUNCTIONS
             case sqlite3.SQLITE_READ:
                 readable = views is None or inside in views or one in views
-                allowed = readable or one in _TABLE_FUNCTIONS or (one in _CATALOGUE and views is not None)
+                counted = two == "" and (one or "").lower() in own
+                catalogue = one in _CATALOGUE and views is not None
+                allowed = readable or counted or catalogue or one in _TABLE_FUNCTIONS
             case _:
                 allowed = False
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY

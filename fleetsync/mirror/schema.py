@@ -3,6 +3,7 @@
 import importlib.resources
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from alembic import command
@@ -58,15 +59,21 @@ def backup(database: Path, target: Path) -> None:
     if target.exists():
         raise MirrorError(f"backup {target} exists already")
     try:
-        source = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-        with target.open("xb"):
-            target.chmod(0o640)
-        copy = sqlite3.connect(target)
-        source.backup(copy)
-        copy.close()
-        source.close()
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source:
+            with target.open("xb"):
+                target.chmod(0o640)
+            _copy(source, target)
     except (sqlite3.Error, OSError) as error:
         raise MirrorError(f"backup of {database} to {target}: {error}") from error
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    try:
+        with closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+    except BaseException:
+        target.unlink()  # half a copy is none
+        raise
 
 
 def _refuse(path: Path, found: str | None, *, upgrade: bool) -> None:

@@ -118,16 +118,16 @@ class Selection:
         return None
 
     def known(self, source: str) -> int:
-        """Return how many resources a source is known to have.
+        """Return how many resources a source is known to have, by its last complete listings.
 
         Raises:
             MirrorError: the database cannot be read.
         """
         try:
-            found = list(self._reader.rows("SELECT known FROM sources WHERE name = ?", (source,)))
+            found = self._reader.rows("SELECT SUM(known) FROM coverage WHERE source = ?", (source,))
+            return next(int(known or 0) for (known,) in found)
         except UsageError as error:
             raise MirrorError(str(error)) from error
-        return int(found[0][0]) if found else 0
 
     def ages_s(self, now: datetime.datetime) -> dict[str, float | None]:
         """Return how many seconds ago each configured source was last listed completely; None: never."""

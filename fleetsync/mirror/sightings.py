@@ -15,7 +15,7 @@ from fleetsync.mirror.engine import Transaction
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.tables import listing, resource, seen
 
-_DETAILS = select(resource.c.no, resource.c.details).where(
+_DETAILS = select(resource.c.no, resource.c.details, resource.c.missed_since.is_not(None)).where(
     resource.c.source == bindparam("source"),
     resource.c.type == bindparam("type"),
     resource.c.id == bindparam("id"),
@@ -55,12 +55,14 @@ async def _record_detail(transaction: Transaction, scope: Scope, shown: Detail) 
     rows = await transaction.rows(_DETAILS, {"source": scope.source, "type": scope.type, "id": shown.id})
     if not rows:
         return
-    no, text = rows[0]
+    no, text, missed = rows[0]
     details: dict[str, Any] = msgspec.json.decode(text) if text else {}
     new = msgspec.json.decode(shown.document)
     is_first = shown.part not in details
     old = details.get(shown.part, {})
     if not is_first and same(old, new):
+        if missed:  # the service had it just now
+            await resources.sight(transaction, scope, [no])
         return
     values = {
         "details": resources.json_text(details | {shown.part: new}),

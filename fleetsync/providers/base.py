@@ -109,6 +109,11 @@ def load(kind: str) -> Provider:
     return provider
 
 
+def all_kinds() -> dict[str, Kind]:
+    """Return every kind of service that there is a provider for, by name."""
+    return {name: load(name).kind for name in kinds()}
+
+
 def kinds() -> tuple[str, ...]:
     """Return the names of all kinds, sorted."""
     package = importlib.util.find_spec("fleetsync.providers")

@@ -14,15 +14,16 @@ https://learn.microsoft.com/rest/api/iotcentral/
 - Throttling: 20 requests/s per application, over all tokens; 429 without a documented Retry-After.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from fleetsync.core.bucket import Rate
-from fleetsync.core.document import fault_in, without_secrets
+from fleetsync.core.document import fault_in, parsable, without_secrets
 from fleetsync.core.kind import ANY, Column, ColumnType, Kind, Quota, TypeSpec, Writable
 from fleetsync.core.model import (
     DEVICE,
@@ -39,7 +40,7 @@ from fleetsync.core.model import (
 )
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, GuardKind
-from fleetsync.errors import InvalidResponseError, RejectedError
+from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
 from fleetsync.providers.base import Endpoint, Provider, Written
 from fleetsync.transport.http import Request, Response
 
@@ -55,6 +56,7 @@ _DISPLAY_NAME = Writable(path=("displayName",), part=DOCUMENT, value=str)
 _ENABLED = Writable(path=("enabled",), part=DOCUMENT, value=bool)
 _DESCRIPTION = Writable(path=("description",), part=DOCUMENT, value=str)
 _ETAG: Path = ("etag",)
+_TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,18 @@ KIND = Kind(
 )
 
 
+class _Named(msgspec.Struct):
+    """What every document has, whatever else is in it."""
+
+    id: str
+
+
+class _NamedAt(msgspec.Struct, rename={"id": "@id"}):
+    """The same of a template."""
+
+    id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     """Where a type is in the API, and what of it is secret."""
@@ -149,6 +163,7 @@ class _Place:
     path: str
     sized: bool = False
     id: str = "id"
+    named: type[_Named | _NamedAt] = _Named
     secrets: tuple[Path, ...] = ()
 
 
@@ -156,7 +171,7 @@ _SYMMETRIC = ("attestation", "symmetricKey")
 _PLACES = {
     "device": _Place(path="/api/devices", sized=True),
     "device-group": _Place(path="/api/deviceGroups", sized=True),
-    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id"),
+    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id", named=_NamedAt),
     "enrollment-group": _Place(
         path="/api/enrollmentGroups",
         secrets=((*_SYMMETRIC, "primaryKey"), (*_SYMMETRIC, "secondaryKey")),
@@ -192,7 +207,7 @@ class IotCentral:
         sized = f"&maxpagesize={_PAGE_SIZE}" if place.sized and self._version == PREVIEW else ""
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
-        answer = response.decode(_List)
+        answer = replace(response, body=parsable(response.body)).decode(_List)
         read = [_read(place, bytes(raw)) for raw in answer.value]
         return Page(
             resources=tuple(one for one in read if isinstance(one, Resource)),
@@ -210,9 +225,9 @@ class IotCentral:
         if part != PROPERTIES:
             raise LookupError(f"no part {part!r} to read")
         response = await self._http.send(Request(method="GET", url=self._properties_url(key), operation="read"))
-        properties = response.decode(dict[str, Any])
         if fault := fault_in(response.body):
-            raise InvalidResponseError(f"the properties of {key} cannot be stored: {fault}")
+            raise ResourceError(f"the properties of {key} cannot be stored: {fault}", request_id=response.request_id)
+        properties = response.decode(dict[str, Any])
         return Detail(
             id=key.id,
             part=PROPERTIES,
@@ -251,7 +266,8 @@ class IotCentral:
             body = {**change.patch, "etag": change.guard.etag}
         request = Request(method="PATCH", url=url, operation="write", headers=headers, body=msgspec.json.encode(body))
         response = await self._http.send(request)
-        shown = None if change.part == PROPERTIES else _resource(_PLACES[change.key.type], response)
+        read = None if change.part == PROPERTIES else _read(_PLACES[change.key.type], parsable(response.body))
+        shown = read if isinstance(read, Resource) else None
         return Written(shown=shown, status=response.status, request_id=response.request_id)
 
     def _url(self, key: ResourceKey) -> str:
@@ -272,7 +288,8 @@ def if_match(etag: ETag) -> str:
 
 
 def _fits_header(etag: ETag | None) -> bool:
-    return etag is not None and etag.isascii() and etag.isprintable() and etag not in {"", "*", '"'}
+    """Say whether If-Match can hold it: a service could overlook what it cannot read, and with it the guard."""
+    return etag is not None and etag != "*" and _TAG.fullmatch(etag) is not None
 
 
 def _segment(key: ResourceKey) -> str:
@@ -287,9 +304,9 @@ def _segment(key: ResourceKey) -> str:
 
 
 def _resource(place: _Place, response: Response) -> Resource:
-    read = _read(place, response.body)
+    read = _read(place, parsable(response.body))
     if isinstance(read, Unreadable):
-        raise InvalidResponseError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
+        raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
     return read
 
 
@@ -300,14 +317,14 @@ def _read(place: _Place, document: bytes) -> Resource | Unreadable:
         InvalidResponseError: it is no object, or has no id.
     """
     try:
-        decoded = msgspec.json.decode(document)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidResponseError(f"a {place.path} document is no JSON: {str(error)[:100]}") from error
-    id = decoded.get(place.id) if isinstance(decoded, dict) else None
-    if not isinstance(id, str) or not id:
+        id = msgspec.json.decode(document, type=place.named).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidResponseError(f"a document of {place.path} without {place.id}: {str(error)[:100]}") from error
+    if not id:
         raise InvalidResponseError(f"a document of {place.path} without {place.id}")
     if fault := fault_in(document):
         return Unreadable(id=id, reason=fault)
+    decoded = msgspec.json.decode(document)
     return resource_from(place.id, decoded, without_secrets(document, place.secrets) if place.secrets else document)
 
 
@@ -336,8 +353,7 @@ def _flag(document: Mapping[str, Any], name: str) -> bool | None:
 
 def desired_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked of the device, by property, and by component and property."""
-    metadata = properties.get("$metadata") or {}
-    asked = {name: meta["desiredValue"] for name, meta in metadata.items() if "desiredValue" in meta}
+    asked = _asked(properties)
     for name, value in _components(properties):
         if below := desired_properties(value):
             asked[name] = below
@@ -357,23 +373,36 @@ def reported_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
 def _overlaid(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked of each property, else what the device reported."""
     components = dict(_components(properties))
-    metadata = properties.get("$metadata") or {}
     shown = {
         name: _overlaid(value) if name in components else value
         for name, value in properties.items()
         if name != "$metadata"
     }
-    return shown | {name: meta["desiredValue"] for name, meta in metadata.items() if "desiredValue" in meta}
+    return shown | _asked(properties)
 
 
 def _components(properties: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the members that are components: objects of which no metadata speaks as of a property."""
-    metadata = properties.get("$metadata") or {}
+    metadata = _metadata(properties)
     return [
         (name, value)
         for name, value in properties.items()
         if name != "$metadata" and name not in metadata and isinstance(value, Mapping)
     ]
+
+
+def _asked(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked of the device at this level."""
+    metadata = _metadata(properties)
+    return {name: said["desiredValue"] for name, said in metadata.items() if "desiredValue" in said}
+
+
+def _metadata(properties: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what the service says of the properties at this level; what is not of its shape says nothing."""
+    metadata = properties.get("$metadata")
+    if not isinstance(metadata, Mapping):
+        return {}
+    return {name: said for name, said in metadata.items() if isinstance(said, Mapping)}
 
 
 def _scope(url: str, _settings: object) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import msgspec
 
@@ -9,7 +10,7 @@ from fleetsync.core.declaration import ABSENT
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Detail, ETag, Part, Resource, ResourceKey
 from fleetsync.core.path import leaves, render
-from fleetsync.core.plan import Change, Guard, Leaf, Outcome, Result, actual_at, dropped
+from fleetsync.core.plan import Change, Guard, GuardKind, Leaf, Outcome, Result, actual_at, dropped
 from fleetsync.errors import (
     AuthError,
     ConflictError,
@@ -29,7 +30,7 @@ from fleetsync.reconcile.together import together
 
 MOST_ATTEMPTS = 3
 AT_ONCE = 16
-# One bad device does not stop the others; so many failures in a row are no longer the device's.
+# One bad device does not stop the others; so many times no usable answer in a row are no longer the device's.
 MOST_TROUBLES = 5
 
 
@@ -61,6 +62,14 @@ def current_of(target: Target, key: ResourceKey, part: Part, shown: Resource | D
             return Current(document=document, guard=None, shown=shown)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unsent:
+    """Why a change needs no request any more, or may not have one."""
+
+    result: Result
+    error: str | None = None
+
+
 class Apply:
     """Applies the changes of one plan to one target.
 
@@ -85,28 +94,41 @@ class Apply:
             MirrorError: nothing more can be recorded, so nothing more is sent.
         """
         unsettled = {write.key for write in await self._mirror.journal.left_open(self._target.name)}
-        waiting = iter([change for change in changes if change.key not in unsettled])
+        by_key = groupby((change for change in changes if change.key not in unsettled), key=lambda change: change.key)
+        waiting = iter([tuple(parts) for _, parts in by_key])
         async with together() as group:
             for _ in range(min(AT_ONCE, len(changes))):
                 group.create_task(self._work(waiting, report))
         if self._stopped is not None:
             raise self._stopped
 
-    async def _work(self, waiting: Iterator[Change], report: Callable[[Outcome], None]) -> None:
-        for change in waiting:
+    async def _work(self, waiting: Iterator[tuple[Change, ...]], report: Callable[[Outcome], None]) -> None:
+        for parts in waiting:
+            await self._write_in_turn(parts, report)
+            if self._stopped is not None:
+                return
+
+    async def _write_in_turn(self, parts: tuple[Change, ...], report: Callable[[Outcome], None]) -> None:
+        """Write the parts of one resource, each after the outcome of the one before is on record."""
+        for change in parts:
             try:
                 report(await self._write(change))
                 self._troubles = 0
             except (ResourceError, TransientError) as error:
                 # Its write, if there was one, stays open; the next cycle reads before anything else.
-                self._troubles += 1
                 report(_failed(change, Result.FAILED, error))
-                if self._troubles >= MOST_TROUBLES or isinstance(error, ThrottledError):
-                    self._stopped = error
+                self._consider(error)
+                return
             except (SourceError, MirrorError) as error:
                 self._stopped = error
-            if self._stopped is not None:
                 return
+
+    def _consider(self, error: ResourceError | TransientError) -> None:
+        """Stop when what went wrong is no longer a matter of single resources."""
+        if isinstance(error, TransientError):
+            self._troubles += 1
+            if self._troubles >= MOST_TROUBLES or isinstance(error, ThrottledError):
+                self._stopped = error
 
     async def _write(self, change: Change) -> Outcome:
         """Make one change so: 412 means read again and decide again, a bounded number of times."""
@@ -118,7 +140,7 @@ class Apply:
             if needs_reading:
                 current = await read_part(self._target, change.key, change.part)
                 decided = self._decide_again(change, current)
-                if isinstance(decided, Result):
+                if isinstance(decided, _Unsent):
                     return await self._unsent(change, attempt, decided, current)
                 change = decided
             outcome = await self._send(change, attempt)
@@ -126,7 +148,7 @@ class Apply:
                 return outcome
             needs_reading = True
 
-    def _decide_again(self, change: Change, current: Current) -> Change | Result:
+    def _decide_again(self, change: Change, current: Current) -> Change | _Unsent:
         """Return what is left to do now that the resource was read again, or what became of the change without."""
         unmet: list[Leaf] = []
         for leaf in change.leaves:
@@ -134,16 +156,18 @@ class Apply:
             if fresh.is_met:
                 continue
             if self._reviewed is not None and not replace(fresh, declared=leaf.actual).is_met:
-                return Result.CONFLICT
+                return _Unsent(result=Result.CONFLICT, error="a declared value moved since the plan was reviewed")
             unmet.append(fresh)
         if not unmet:
-            return Result.ALREADY
-        return replace(change, leaves=tuple(unmet), guard=current.guard or change.guard)
+            return _Unsent(result=Result.ALREADY)
+        guard = current.guard or change.guard
+        if guard.kind is GuardKind.REREAD and change.guard.kind is not GuardKind.REREAD:
+            return _Unsent(result=Result.CONFLICT, error="the service shows no ETag for it any more")
+        return replace(change, leaves=tuple(unmet), guard=guard)
 
-    async def _unsent(self, change: Change, attempt: Attempt, result: Result, current: Current) -> Outcome:
-        """Record a change that needs no request any more, or may not have one."""
-        error = "a declared value moved since the plan was reviewed" if result is Result.CONFLICT else None
-        outcome = Outcome(key=change.key, part=change.part, result=result, error=error)
+    async def _unsent(self, change: Change, attempt: Attempt, why: _Unsent, current: Current) -> Outcome:
+        """Record a change that was not sent."""
+        outcome = Outcome(key=change.key, part=change.part, result=why.result, error=why.error)
         id = await self._mirror.journal.intend(change, attempt)
         await self._conclude(id, outcome, current.shown)
         return outcome

@@ -9,7 +9,7 @@ from fleetsync.clock import Clock
 from fleetsync.config.settings import SourceSettings
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import CycleId, ResourceKey, ResourceType
+from fleetsync.core.model import CycleId, ListingId, ResourceKey, ResourceType
 from fleetsync.core.plan import Outcome, Plan, Result
 from fleetsync.core.safety import check_plan
 from fleetsync.errors import (
@@ -23,6 +23,7 @@ from fleetsync.errors import (
 )
 from fleetsync.log import get_log
 from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.mirror.selection import Selection
 from fleetsync.providers.base import Source, Target
@@ -86,6 +87,7 @@ class Cycle:
         self._reviewed = reviewed
         self._counts = Counts()
         self._listed: set[ResourceType] = set()
+        self._listings: dict[ListingId, Listing] = {}
         self._errors: list[FleetsyncError] = []
 
     async def run(self) -> Done:
@@ -99,6 +101,7 @@ class Cycle:
             await self._steps(cycle, done)
         except (SourceError, UnsafePlanError) as error:
             self._errors.insert(0, error)
+        self._count_listings()
         counts = self._counts
         counts.requests = job.meter.requests - before[0]
         counts.throttled = job.meter.throttled - before[1]
@@ -134,21 +137,30 @@ class Cycle:
 
     async def _list(self, spec: TypeSpec, cycle: CycleId) -> None:
         """List one type. What is wrong with it alone does not stop the other types."""
-        job, counts = self._job, self._counts
+        job = self._job
         try:
-            going = await list_type(job.source, spec, job.mirror, cycle, clock=job.clock, report=job.report)
-            counts.pages += going.pages
-            counts.listed += going.listed
-            counts.added += going.added
-            counts.updated += going.updated
-            counts.unchanged += going.unchanged
+            going = await list_type(job.source, spec, job.mirror, cycle, clock=job.clock, watch=self._watch)
             await judge(going, job.mirror, job.settings.limits)
-            counts.gone += await bury(job.source, going, job.mirror)
+            self._counts.gone += await bury(job.source, going, job.mirror)
             self._listed.add(spec.type)
         except (UnsafePlanError, TerminalError) as error:
             if isinstance(error, AuthError) and error.status != _FORBIDDEN:
                 raise
             self._errors.append(error)
+
+    def _watch(self, going: Listing) -> None:
+        self._listings[going.id] = going
+        self._job.report(Progress(source=going.source, step=f"listing {going.type}", done=going.listed))
+
+    def _count_listings(self) -> None:
+        """Count what this cycle stored of its listings, also of those that were cut short."""
+        counts = self._counts
+        for going in self._listings.values():
+            counts.pages += going.pages - going.pages_before
+            counts.listed += going.listed - going.listed_before
+            counts.added += going.added
+            counts.updated += going.updated
+            counts.unchanged += going.unchanged
 
     async def _plan(self) -> Plan:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""

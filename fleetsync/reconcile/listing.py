@@ -1,7 +1,7 @@
 """Listing one type to its end: pages in order, circles refused, the next page asked for before the last is stored."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from fleetsync.clock import Clock
@@ -13,7 +13,6 @@ from fleetsync.errors import InvalidResponseError, SourceError, TerminalError, U
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
-from fleetsync.reconcile.progress import Progress, Report
 from fleetsync.reconcile.together import together
 
 # One transaction holds at most this: a kill costs no more.
@@ -22,6 +21,8 @@ MOST_SECONDS = 1.0
 MOST_BYTES = 8 * 1024 * 1024
 # A service may answer with empty pages; one that answers with nothing else never ends.
 MOST_EMPTY_PAGES = 100
+
+Watch = Callable[[Listing], None]
 
 
 async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) -> AsyncIterator[Page]:
@@ -54,27 +55,28 @@ class _End:
 
 
 async def list_type(
-    source: Source, spec: TypeSpec, mirror: Mirror, cycle: CycleId, *, clock: Clock, report: Report
+    source: Source, spec: TypeSpec, mirror: Mirror, cycle: CycleId, *, clock: Clock, watch: Watch
 ) -> Listing:
     """List one type into the mirror, from where it was cut short if it was, and return the listing at its end.
+
+    `watch` is called after each transaction, with the listing as it is by then.
 
     Raises:
         SourceError: it was cut short. What came before is stored; a transient error leaves it to be gone on with.
     """
     going = await mirror.listings.begin(source.name, spec, cycle)
-    before = going.pages
     try:
-        await _drain(source, going, mirror, clock=clock, report=report)
+        await _drain(source, going, mirror, clock=clock, watch=watch)
     except TerminalError as error:
         await mirror.listings.close(going, "failed", str(error))
-        if not going.resumed or going.pages > before:
+        if not going.resumed or going.pages > going.pages_before:
             raise
         # The service does not take the old cursor any more: begin again.
-        return await list_type(source, spec, mirror, cycle, clock=clock, report=report)
+        return await list_type(source, spec, mirror, cycle, clock=clock, watch=watch)
     return going
 
 
-async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock, report: Report) -> None:
+async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock, watch: Watch) -> None:
     """Fetch and store side by side; the queue between the two is what bounds the memory."""
     queue: asyncio.Queue[Page | _End] = asyncio.Queue(maxsize=2)
     end = _End(None) if going.ended else None
@@ -85,7 +87,7 @@ async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock
             pages, end = await _batch(queue, clock)
             if pages:
                 await mirror.listings.record(going, pages)
-                report(Progress(source=source.name, step=f"listing {going.type}", done=going.listed))
+                watch(going)
     if end.error is not None:
         raise end.error
 

@@ -3,10 +3,10 @@
 import asyncio
 import heapq
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetsync.clock import Clock
-from fleetsync.core.bucket import Rate, drained, empty_bucket, give_back, take
+from fleetsync.core.bucket import Rate, drained, empty_bucket, give_back, refill, take
 from fleetsync.core.pace import answered, learned, refused, unrefused
 from fleetsync.errors import ThrottledError
 
@@ -40,6 +40,14 @@ class Gate:
         self._queue: list[_Waiter] = []
         self._numbers = itertools.count()
         self._led = False
+
+    def adopt(self, rate: Rate) -> None:
+        """Keep to another rate from now on; what the service has shown that it stands is not forgotten."""
+        now_s = self._clock.monotonic_s()
+        if self.learned == self.rate:
+            self._pace = replace(self._pace, per_s=rate.per_s, at_s=now_s)
+        self._bucket = refill(self._bucket, self.learned, now_s)
+        self.rate = rate
 
     @property
     def learned(self) -> Rate:

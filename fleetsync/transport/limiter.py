@@ -97,13 +97,24 @@ class Limiter:
     def __init__(self, scope: str, budget: Budget, clock: Clock, *, patience_s: float = PATIENCE_S) -> None:
         self.scope = scope
         self._clock = clock
-        total = Gate(budget.total, clock, patience_s=patience_s) if budget.total else None
+        self._patience_s = patience_s
         self._lanes: dict[str, _Lane] = {}
+        self._gates: dict[str | None, Gate] = {}
+        self.adopt(budget)
+
+    def adopt(self, budget: Budget) -> None:
+        """Keep to another budget from now on. Buckets and holds stay: new rates are no way around them."""
+        rates: list[tuple[str | None, Rate | None]] = [(None, budget.total), *budget.classes.items()]
+        for name, rate in rates:
+            if rate is not None and name in self._gates:
+                self._gates[name].adopt(rate)
+            elif rate is not None:
+                self._gates[name] = Gate(rate, self._clock, patience_s=self._patience_s)
         for operation, rate in budget.classes.items():
-            gate = Gate(rate, clock, patience_s=patience_s) if rate else total
-            if gate is None:
-                raise ValueError(f"{scope}: the operation class {operation} has neither a rate nor a total")
-            self._lanes[operation] = _Lane(operation, gate)
+            if rate is None and budget.total is None:
+                raise ValueError(f"{self.scope}: the operation class {operation} has neither a rate nor a total")
+            gate = self._gates[None if rate is None else operation]
+            self._lanes.setdefault(operation, _Lane(operation, gate)).gate = gate
 
     async def admit(self, operation: str, urgency: Urgency = Urgency.READ) -> Ticket:
         """Wait until a request of this class may leave. Cancelled, it leaves no hole.

@@ -1,0 +1,186 @@
+"""Checking everything that files say, and with `--online` that the services agree."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from fleetsync.cli import doing, output
+from fleetsync.cli.invocation import Invocation, chosen
+from fleetsync.cli.planned import schema_of
+from fleetsync.clock import Clock
+from fleetsync.config.secrets import exposed_secrets, missing_secrets
+from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.daemon.work import worst
+from fleetsync.errors import (
+    AuthError,
+    ConfigError,
+    MirrorError,
+    NotYetError,
+    Problem,
+    SourceError,
+    TransientError,
+    UsageError,
+)
+from fleetsync.mirror.mirror import reading
+from fleetsync.mirror.schema import head
+from fleetsync.providers.base import Source
+from fleetsync.transport.device_code import sign_in_with_device_code
+from fleetsync.wiring.configuration import Configuration, read_configuration
+from fleetsync.wiring.sign_in import credentials_directory, identity_of, sign_in_file
+from fleetsync.wiring.sources import connected
+
+_CONFIGURATION = 78
+_FORBIDDEN = 403
+
+
+async def check(invocation: Invocation, names: Iterable[str], *, online: bool) -> dict[str, Any]:
+    """Return what is wrong, all of it.
+
+    `file` · `problems`: `file, line, message`; what a person must mend · `warnings`, likewise · `sources`: `name, kind,
+    url, mode, types`, and with `online` also `online`: by type null or the error; types after one for which the service
+    could not be asked at all are left out · `declarations`: how many ·
+    `database`: `path, schema, expected` (schema null: there is none) · `exit_code`: 0, 78 where there are problems,
+    else 75 or 1 where a service did not do as it should.
+    """
+    doing.set_up_log(invocation)
+    file = invocation.file()
+    found: dict[str, Any] = {"file": str(file), "problems": [], "warnings": [], "sources": [], "declarations": None}
+    try:
+        configuration = read_configuration(file, invocation.clock)
+    except ConfigError as error:
+        problems: Sequence[Problem] = (*error.problems, *_also(invocation))
+        return {**found, "problems": [_json(one) for one in problems], "database": None, "exit_code": _CONFIGURATION}
+    settings = configuration.settings
+    sources = chosen(settings, names)
+    problems = missing_secrets(settings, os.environ, credentials_directory())
+    database, wrong = _database(settings, invocation.clock)
+    found |= {
+        "problems": [_json(one) for one in (*problems, *wrong)],
+        "warnings": [_json(one) for one in exposed_secrets(settings)],
+        "sources": [_source(one) for one in sources],
+        "declarations": len(configuration.declared.declarations),
+        "database": database,
+    }
+    codes = [await _try(found["sources"], sources, configuration, invocation.clock)] if online else []
+    return {**found, "exit_code": _CONFIGURATION if found["problems"] else max(codes, default=0)}
+
+
+def _also(invocation: Invocation) -> tuple[Problem, ...]:
+    """Return what is wrong with secrets although declarations are wrong as well."""
+    try:
+        return missing_secrets(invocation.settings(), os.environ, credentials_directory())
+    except ConfigError:
+        return ()
+
+
+def _json(problem: Problem) -> dict[str, Any]:
+    return {"file": problem.file, "line": problem.line, "message": problem.message}
+
+
+def _source(one: SourceSettings) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "kind": one.kind.name,
+        "url": one.url,
+        "mode": one.mode.value,
+        "types": list(one.resources),
+    }
+
+
+def _database(settings: Settings, clock: Clock) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    path, expected = settings.database.path, head()
+    schema: str | None = None
+    wrong: tuple[Problem, ...] = ()
+    try:
+        with reading(path, clock) as reader:
+            schema = schema_of(reader)
+        if schema != expected:
+            message = f"schema {schema or 'of something else'}, this version has {expected}: run `fleetsync db upgrade`"
+            wrong = (Problem(message=message, file=str(path)),)
+    except NotYetError:
+        pass  # the first `sync` makes it
+    except MirrorError as error:
+        wrong = (Problem(message=str(error), file=str(path)),)
+    return {"path": str(path), "schema": schema, "expected": expected}, wrong
+
+
+async def _try(
+    shown: list[dict[str, Any]], sources: Sequence[SourceSettings], configuration: Configuration, clock: Clock
+) -> int:
+    """Read one page of each type of each source into `shown`; return the exit code."""
+    codes: list[int] = []
+    state = configuration.settings.database.path.parent
+    async with connected(sources, clock, state) as parts:
+        for one, settings in zip(shown, sources, strict=True):
+            one["online"], code = await _read_pages(parts[settings.name].source, settings)
+            codes.append(code)
+    return worst(codes)
+
+
+async def _read_pages(source: Source, settings: SourceSettings) -> tuple[dict[str, str | None], int]:
+    """Return what became of the first page of each type, and the exit code."""
+    found: dict[str, str | None] = {}
+    codes: list[int] = []
+    for type in settings.resources:
+        try:
+            await source.page(type, None)
+            found[type] = None
+        except SourceError as error:
+            found[type] = str(error)
+            codes.append(error.exit_code)
+            if _is_final(error):
+                break
+    return found, worst(codes)
+
+
+def _is_final(error: SourceError) -> bool:
+    """Say whether the next type would end the same way: nobody answers, or nobody is signed in."""
+    return isinstance(error, TransientError) or (isinstance(error, AuthError) and error.status != _FORBIDDEN)
+
+
+async def sign_in(invocation: Invocation, names: Iterable[str]) -> None:
+    """Have a person sign in for each of these sources (all, when there are none) that are signed in so.
+
+    Raises:
+        UsageError: none of them is.
+        AuthError: refused, declined, or too late.
+    """
+    doing.set_up_log(invocation)
+    settings = invocation.settings()
+    sources = [one for one in chosen(settings, names) if one.auth.method == "device-code"]
+    if not sources:
+        raise UsageError("--sign-in: no source with the method device-code")
+    state = settings.database.path.parent
+    state.mkdir(parents=True, exist_ok=True)
+    for one in sources:
+        output.remark(f"source {one.name}:")
+        await sign_in_with_device_code(identity_of(one), sign_in_file(one, state), output.remark)
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print problems to standard error and the rest for people."""
+    for one in found["problems"]:
+        output.remark(_place(one))
+    for one in found["warnings"]:
+        output.remark(f"warning: {_place(one)}")
+    for one in found["sources"]:
+        output.line(
+            (one["name"], "bold"), f": {one['kind']} at {one['url']}, mode {one['mode']}: ", ", ".join(one["types"])
+        )
+        for type, error in one.get("online", {}).items():
+            word = ("fine", "green") if error is None else (error, "red")
+            output.line(f"  {type}: ", word)
+    if found["database"] is not None:
+        output.line(
+            f"{found['declarations']} declarations; database {found['database']['path']}: ", *_schema(found["database"])
+        )
+    if found["exit_code"] == 0:
+        output.line(("all is well", "green"))
+
+
+def _schema(database: dict[str, Any]) -> Iterator[str]:
+    yield f"schema {database['schema']}" if database["schema"] else "none yet"
+
+
+def _place(problem: dict[str, Any]) -> str:
+    return str(Problem(message=problem["message"], file=problem["file"], line=problem["line"]))

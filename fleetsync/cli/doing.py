@@ -1,0 +1,96 @@
+"""Having a command carried out: by the daemon where one listens, else here, under the lock."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fleetsync import log
+from fleetsync.cli import output, progress
+from fleetsync.cli.invocation import Invocation
+from fleetsync.daemon.control import hand_over, socket_file
+from fleetsync.daemon.work import Command, Name, Reply, SourceReply
+from fleetsync.wiring.configuration import read_configuration
+from fleetsync.wiring.sources import working
+
+_COUNTS = ("listed", "added", "updated", "gone", "planned", "applied", "conflicted", "failed", "requests", "throttled")
+
+
+def command(name: Name, **arguments: Any) -> Command:
+    """Return a command; `arguments` are the fields of `Command`."""
+    return Command(name=name, **arguments)
+
+
+async def carry_out(invocation: Invocation, command: Command) -> Reply:
+    """Return the reply to a command.
+
+    Raises:
+        LockedError: something has the database that does not listen.
+        ConfigError: the configuration, or a declaration, is wrong.
+        FleetsyncError: the daemon may not be spoken to, or ended in the middle of it.
+    """
+    set_up_log(invocation)
+    clock = invocation.clock
+    with progress.shown(clock) as report:
+        listening = socket_file(invocation.settings().database.path)
+        reply = await hand_over(listening, command, report)
+        if reply is not None:
+            return reply
+        async with working(read_configuration(invocation.file(), clock), clock) as work:
+            return await work.carry_out(command, report)
+
+
+def set_up_log(invocation: Invocation) -> None:
+    """Have commands log nothing but warnings: what they did, they print."""
+    log.configure("debug" if invocation.debug else "warning", "auto")
+
+
+def show(command: Command, reply: Reply, *, as_json: bool) -> None:
+    """Print a reply: with `as_json` all of it (`Reply.as_json`), else what a person wants to know."""
+    if as_json:
+        output.print_json(reply.as_json())
+    elif command.name in {"sync", "apply"}:
+        _show_cycles(reply)
+    else:
+        for name in command.sources:
+            output.line(f"{name}: {_said(command)}")
+    for text in _complaints(reply):
+        for row in text.splitlines():
+            output.complain(row)
+
+
+def _said(command: Command) -> str:
+    match command.name:
+        case "pause":
+            return "paused"
+        case "resume":
+            return "goes on"
+        case _:
+            number = f"{command.writes} writes" if command.writes is not None else f"{command.gone} vanished resources"
+            return f"the next cycle may go ahead with exactly {number}"
+
+
+def _show_cycles(reply: Reply) -> None:
+    """Print what the cycles did: a table on a terminal, elsewhere a line a source."""
+    cycles = [one for one in reply.sources if one.cycle is not None]
+    if output.is_terminal():
+        shown = [name for name in _COUNTS if name == "listed" or any(one.counts.get(name) for one in cycles)]
+        rows = [(one.source, _listing(one), *(one.counts.get(name, 0) for name in shown)) for one in cycles]
+        output.table(("source", "listing", *shown), rows)
+    else:
+        for one in cycles:
+            counts = ", ".join(f"{one.counts.get(name, 0)} {name}" for name in _COUNTS)
+            output.line(f"{one.source}: {_listing(one)}, {counts}")
+    for one in reply.sources:
+        for text in (*one.held, *(f"skipped: {text}" for text in one.skipped)):
+            output.line(f"{one.source}: {text}")
+
+
+def _listing(one: SourceReply) -> str:
+    return "complete" if one.complete else "incomplete"
+
+
+def _complaints(reply: Reply) -> Iterator[str]:
+    if reply.error is not None:
+        yield reply.error
+    for one in reply.sources:
+        if one.error is not None:
+            yield one.error if one.error.startswith(f"source {one.source} ") else f"{one.source}: {one.error}"

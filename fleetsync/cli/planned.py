@@ -1,0 +1,224 @@
+"""Plans: made from the mirror alone, shown, and saved for a review."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from fleetsync.cli import doing, output
+from fleetsync.cli.invocation import Invocation, chosen
+from fleetsync.config.settings import Mode, SourceSettings
+from fleetsync.core.declaration import ABSENT, UNKNOWN
+from fleetsync.core.merge_patch import Json
+from fleetsync.core.path import render
+from fleetsync.core.plan import Change, Drift, DriftState, Leaf, Plan
+from fleetsync.errors import FleetsyncError, MirrorError, NotYetError, SchemaMismatchError, UsageError
+from fleetsync.mirror.mirror import reading
+from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.schema import head
+from fleetsync.mirror.selection import Selection
+from fleetsync.mirror.views import view_of
+from fleetsync.providers.base import all_kinds
+from fleetsync.reconcile.planning import Planner
+from fleetsync.reconcile.reviewed import as_json
+from fleetsync.wiring.configuration import longest_ages_s, read_configuration
+from fleetsync.wiring.rates import budget_of
+from fleetsync.wiring.sources import unconnected
+
+CHANGES_WAIT = 3
+_FILE_MODE = 0o640
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, the settings of its source, and the declarations that are held: name, file and reason."""
+
+    plan: Plan
+    settings: SourceSettings
+    held: tuple[tuple[str, str, str], ...]
+
+
+def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
+    """Return the plans of these sources (all, when there are none), from the mirror alone.
+
+    Raises:
+        NotYetError: there is no database, or one of the sources was never listed completely.
+        SchemaMismatchError: the database was made by another version.
+    """
+    doing.set_up_log(invocation)
+    clock = invocation.clock
+    configuration = read_configuration(invocation.file(), clock)
+    settings, declarations = configuration.settings, configuration.declared.declarations
+    sources = chosen(settings, names)
+    files = {one.name: one.file for one in declarations}
+    with reading(settings.database.path, clock) as reader:
+        check_schema(reader, settings.database.path)
+        selection = Selection(reader, view_of(all_kinds().values()))
+        ages_s = selection.ages_s(clock.now())
+        for one in sources:
+            _check_listed(one, ages_s)
+        found: list[Planned] = []
+        for one in sources:
+            planner = Planner(unconnected(one), one, declarations, ages_s=ages_s, longest_s=longest_ages_s(settings))
+            planned = planner.plan(selection)
+            held = tuple(
+                (each.declaration, files[each.declaration], each.error) for each in planned.selected if each.error
+            )
+            found.append(Planned(plan=planned.plan, settings=one, held=held))
+    return tuple(found)
+
+
+def check_schema(reader: Reader, path: Path) -> None:
+    """Make sure that the database is of this version.
+
+    Raises:
+        SchemaMismatchError: it is not.
+    """
+    revision = schema_of(reader)
+    if revision != head():
+        raise SchemaMismatchError(
+            f"database {path} has schema {revision}, this version {head()}: run `fleetsync db upgrade`"
+        )
+
+
+def schema_of(reader: Reader) -> str | None:
+    """Return the schema's revision; None where there is none."""
+    try:
+        return next((str(revision) for (revision,) in reader.rows("SELECT version_num FROM alembic_version")), None)
+    except (MirrorError, UsageError):
+        return None
+
+
+def _check_listed(source: SourceSettings, ages_s: Mapping[str, float | None]) -> None:
+    if ages_s.get(source.name) is None:
+        raise NotYetError(f"source {source.name} was never listed completely: run `fleetsync sync {source.name}` first")
+
+
+def save(plans: Sequence[Planned], file: Path) -> None:
+    """Write the plans to a file, all or nothing, for its owner and group only.
+
+    Raises:
+        FleetsyncError: it cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as new:
+                new.write(_text(plans) + "\n")
+                new.flush()
+                os.fsync(new.fileno())
+            temporary = Path(name)
+            temporary.chmod(_FILE_MODE)
+            temporary.replace(file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FleetsyncError(f"plan {file}: {error.strerror}") from error
+
+
+def print_as_json(plans: Sequence[Planned]) -> None:
+    """Print what `--out` writes, byte for byte (`reconcile.reviewed.as_json`)."""
+    print(_text(plans))
+
+
+def _text(plans: Sequence[Planned]) -> str:
+    return output.json_text(as_json(one.plan for one in plans), indent=2)
+
+
+def show(plans: Sequence[Planned]) -> None:
+    """Print each change with its guard and its values, what is held and why, and a summary."""
+    for planned in plans:
+        for change in planned.plan.changes:
+            _show_change(change)
+        for key, group in groupby(_left(planned.plan), key=lambda one: one.key):
+            output.line((str(key), "bold"), ("  not written", "yellow"))
+            for one in group:
+                _show_leaf(one.leaf, reason=_reason(one))
+        for name, file, reason in planned.held:
+            output.line(f"declaration {name} ({file}) is ", ("held", "yellow"), f": {reason}")
+        _summarize(planned)
+
+
+def _left(plan: Plan) -> Iterator[Drift]:
+    """Yield the drift that no change of the plan mends."""
+    return (one for one in plan.drift if one.state is not DriftState.PENDING)
+
+
+def _show_change(change: Change) -> None:
+    guard = change.guard
+    also = ", reread" if guard.reread else ""
+    output.line((str(change.key), "bold"), f"  {change.part}, guard ", (f"{guard.kind.value}{also}", "cyan"))
+    for leaf in change.leaves:
+        _show_leaf(leaf)
+
+
+def _show_leaf(leaf: Leaf, *, reason: str | None = None) -> None:
+    by = f"  ({', '.join(leaf.declarations)})"
+    output.line(
+        f"    {render(leaf.path)}: ",
+        (value_text(leaf.actual), "red"),
+        " -> ",
+        (value_text(leaf.declared), "green"),
+        by,
+        (f"  {reason}" if reason else "", "yellow"),
+    )
+
+
+def _reason(drift: Drift) -> str:
+    match drift.state:
+        case DriftState.UNKNOWN:
+            return "not read yet: the next cycle reads it"
+        case DriftState.CONFLICT:
+            return f"contradiction: {drift.by}"
+        case state:
+            return f"{state.value}: {drift.by}" if drift.by else state.value
+
+
+def value_text(value: Json | object) -> str:
+    """Return a declared or an actual value as JSON, or the word for what stands there instead."""
+    if value is ABSENT:
+        return "absent"
+    return "unknown" if value is UNKNOWN else output.json_text(value)
+
+
+def _summarize(planned: Planned) -> None:
+    plan, settings = planned.plan, planned.settings
+    requests = requests_of(plan)
+    per_s = slowest_per_s(settings)
+    left = sum(1 for _ in _left(plan))
+    parts = [f"{len(plan.changes)} changes on {plan.known} known resources", f"{left} values not written"]
+    if plan.unread:
+        parts.append(f"{plan.unread} resources not read yet")
+    if requests:
+        parts.append(f"{requests} requests, {minutes(requests / per_s)} at {per_s:g}/s")
+    if settings.mode is Mode.OBSERVE and plan.changes:
+        parts.append('mode "observe": apply writes nothing here')
+    output.line((settings.name, "bold"), f": {'; '.join(parts)}")
+
+
+def requests_of(plan: Plan) -> int:
+    """Return how many requests it takes: one a write, three where reads frame it, one for what is not read yet."""
+    return sum(3 if change.guard.needs_reread else 1 for change in plan.changes) + plan.unread
+
+
+def slowest_per_s(settings: SourceSettings) -> float:
+    """Return the lowest of the rates that a source may use: nothing takes longer than at this one."""
+    budget = budget_of(settings)
+    rates = (rate or budget.total for rate in budget.classes.values())
+    return min(rate.per_s for rate in rates if rate is not None)
+
+
+def minutes(seconds: float) -> str:
+    """Return a time for people: about so many minutes, or less than one."""
+    return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
+
+
+def complain_of_contradictions(plans: Sequence[Planned]) -> int:
+    """Name the files of declarations that contradict each other; return the exit code."""
+    found = sorted({reason for planned in plans for _, reason in planned.plan.contradictions})
+    for reason in found:
+        output.complain(f"{reason}: give one of them a higher priority")
+    return 1 if found else 0

@@ -1,0 +1,89 @@
+"""The commands that serve or play a cloud: demo, simulate, run."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetsync.cli.invocation import Invocation, invocation_of
+
+LISTEN = "127.0.0.1:8470"
+"""Fixed, so that a printed configuration is still right tomorrow."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (demo, simulate, run):
+        app.command()(command)
+
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Leave configuration, declarations and database here.")
+    ] = None,
+    devices: Annotated[int, typer.Option("--devices", min=100, max=20_000, metavar="N", help="How many.")] = 2000,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder also without --dir.")] = False,
+) -> None:
+    """Show everything at once, on the built-in cloud."""
+    from fleetsync.cli import demo as shown
+
+    shown.demo(invocation_of(context), folder, devices, keep=keep)
+
+
+def simulate(
+    listen: Annotated[str, typer.Option(metavar="ADDR", help="Where; loopback only, unless --tls is given.")] = LISTEN,
+    devices: Annotated[int, typer.Option(min=0, metavar="N", help="How many devices there are.")] = 2000,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same fleet.")] = 1,
+    kinds: Annotated[str, typer.Option(metavar="KIND,…", help="Which services.")] = "iot-central",
+    rate: Annotated[str, typer.Option(metavar="RATE", help='As "20/s burst 20", or "none".')] = "20/s burst 20",
+    faults: Annotated[
+        str, typer.Option(metavar="FAULT,…", help="What goes wrong, as status=503:0.1 or list.latency=800ms.")
+    ] = "",
+    latency: Annotated[str, typer.Option(metavar="TIME", help="Added to every answer: 5ms, 0.2s.")] = "5ms",
+    life: Annotated[str, typer.Option(metavar="off|calm|busy", help="What happens while nobody asks.")] = "off",
+    tls: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Serve TLS with sign-in; certificates and secrets go here.")
+    ] = None,
+) -> None:
+    """Run the built-in cloud alone.
+
+    Standard output is a configuration that fits it, and nothing else: fleetsync simulate > config.toml. It runs until
+    it is interrupted.
+    """
+    from fleetsync.cli import simulated
+
+    options = simulated.options(
+        listen=listen,
+        devices=devices,
+        seed=seed,
+        kinds=kinds,
+        rate=rate,
+        faults=faults,
+        latency=latency,
+        life=life,
+        tls=tls,
+    )
+    asyncio.run(simulated.serve(options))
+
+
+def run(context: typer.Context) -> None:
+    """Mirror every source at its interval, until SIGTERM.
+
+    This is the daemon. SIGHUP reads the configuration again; a wrong one leaves the old one running.
+    """
+    invocation = invocation_of(context)
+    asyncio.run(_run(invocation))
+
+
+async def _run(invocation: Invocation) -> None:
+    from fleetsync import log
+    from fleetsync.wiring.configuration import read_configuration
+    from fleetsync.wiring.service import serving
+
+    configuration = read_configuration(invocation.file(), invocation.clock)
+    settings = configuration.settings
+    log.configure("debug" if invocation.debug else settings.log.level, settings.log.format)
+    async with serving(configuration, invocation.clock) as daemon:
+        await daemon.run()

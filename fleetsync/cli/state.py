@@ -1,0 +1,249 @@
+"""How everything is: `status`."""
+
+import datetime
+import socket
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fleetsync.cli import output
+from fleetsync.cli.invocation import Invocation
+from fleetsync.cli.warnings import ending, sqlite_warnings, wal_bytes, wal_warnings
+from fleetsync.clock import Clock
+from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.mirror.lock import is_locked, lock_file
+from fleetsync.mirror.reader import Reader
+from fleetsync.wiring.rates import budget_of
+
+_SOURCES = "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error"
+_CYCLES = (
+    "id, source, started_at, finished_at, outcome, complete, pages, listed, added, updated, unchanged, gone, planned,"
+    " applied, conflicted, failed, requests, throttled, waited_s, error"
+)
+_DISPUTES = (
+    "SELECT source, type, path, declaration, \"by\", COUNT(*), MIN(resource_id) FROM drift WHERE state = 'conflict'"
+    ' GROUP BY source, type, path, declaration, "by" ORDER BY 1, 2, 3'
+)
+
+
+def look(invocation: Invocation) -> dict[str, Any]:
+    """Return how everything is.
+
+    `at` · `process`: the `pid` of the process that has the database, null when none has, and whether it is a `daemon`
+    that takes commands · `database`: `path, size_bytes, wal_bytes, sqlite` · `sources`, as in the view, and for each
+    `age_s` (since the last complete listing), `waits_for` (words, or null), `rates` (by operation class, words),
+    `last_cycle` (as in the view `cycles`, or null) · `drift`: leaves by state · `held`: declarations that are held,
+    `name, file, error` · `contradictions`: `source, type, path, declarations, files, resources` (how many), `example`
+    (an id) · `warnings`: words.
+
+    Raises:
+        NotYetError: there is no database yet.
+        MirrorError: it cannot be read.
+    """
+    settings, clock = invocation.settings(), invocation.clock
+    path = settings.database.path
+    reader = Reader(path, clock)
+    try:
+        found = _looked(reader, settings, clock)
+    finally:
+        reader.close()
+    return {
+        "at": _text_of(clock.now()),
+        "process": _process(path),
+        "database": {
+            "path": str(path),
+            "size_bytes": path.stat().st_size,
+            "wal_bytes": wal_bytes(path),
+            "sqlite": sqlite3.sqlite_version,
+        },
+        **found,
+        "warnings": [*wal_warnings(path), *sqlite_warnings(), *ending(settings, clock)],
+    }
+
+
+def _looked(reader: Reader, settings: Settings, clock: Clock) -> dict[str, Any]:
+    cycles = {
+        row["source"]: row
+        for row in _rows(reader, _CYCLES, "cycles WHERE id IN (SELECT MAX(id) FROM cycles GROUP BY source)")
+    }
+    rows = {row["name"]: row for row in _rows(reader, _SOURCES, "sources ORDER BY name")}
+    rows |= {name: _never(one) for name, one in settings.sources.items() if name not in rows}
+    return {
+        "sources": [_source(row, cycles.get(name), settings, clock.now()) for name, row in rows.items()],
+        "drift": dict(reader.rows("SELECT state, COUNT(*) FROM drift GROUP BY state ORDER BY state")),
+        "held": list(_rows(reader, "name, file, error", "declarations WHERE error IS NOT NULL ORDER BY name")),
+        "contradictions": [_dispute(row) for row in reader.rows(_DISPUTES)],
+    }
+
+
+def _never(source: SourceSettings) -> dict[str, Any]:
+    """Return the row of a source that is configured and that no cycle has met yet."""
+    row: dict[str, Any] = dict.fromkeys(_SOURCES.split(", "))
+    known = {"name": source.name, "kind": source.kind.name, "url": source.url, "mode": source.mode.value}
+    return row | known | {"state": "never", "known": 0, "drifting": 0}
+
+
+def _rows(reader: Reader, columns: str, rest: str) -> Iterator[dict[str, Any]]:
+    names = columns.split(", ")
+    for row in reader.rows(f"SELECT {columns} FROM {rest}"):  # noqa: S608 - both are ours
+        yield dict(zip(names, row, strict=True))
+
+
+def _dispute(row: Sequence[Any]) -> dict[str, Any]:
+    source, type, path, declarations, by, resources, example = row
+    return {
+        "source": source,
+        "type": type,
+        "path": path,
+        "declarations": declarations.split(", "),
+        "files": by.split(" and "),
+        "resources": resources,
+        "example": example,
+    }
+
+
+def _source(
+    row: dict[str, Any], cycle: dict[str, Any] | None, settings: Settings, now: datetime.datetime
+) -> dict[str, Any]:
+    at = row["last_complete_at"]
+    if cycle is not None:
+        cycle = {**cycle, "complete": bool(cycle["complete"])}
+    return {
+        **row,
+        "age_s": None if at is None else round((now - datetime.datetime.fromisoformat(at)).total_seconds(), 1),
+        "waits_for": _waits_for(row),
+        "rates": rates(settings, row["name"]),
+        "last_cycle": cycle,
+    }
+
+
+def _waits_for(row: dict[str, Any]) -> str | None:
+    match row["state"]:
+        case "paused":
+            return f"`fleetsync resume {row['name']}`"
+        case "refused":
+            return "a person: see the error"
+        case "throttled":
+            return "the service to take requests again"
+        case "down":
+            return "the service to answer again"
+        case "never":
+            return "its first complete listing"
+        case _:
+            return None
+
+
+def rates(settings: Settings, source: str) -> dict[str, str]:
+    """Return what a source may use by operation class; nothing for one that is not in the configuration."""
+    if source not in settings.sources:
+        return {}
+    budget = budget_of(settings.sources[source])
+    return {
+        name: f"{budget.total.per_s:g}/s in all" if rate is None and budget.total is not None else str(rate)
+        for name, rate in budget.classes.items()
+    }
+
+
+def _process(database: Path) -> dict[str, Any]:
+    pid = holder(database)
+    return {"pid": pid, "daemon": pid is not None and _listens(database)}
+
+
+def _listens(database: Path) -> bool:
+    from fleetsync.daemon.control import socket_file
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(socket_file(database)))
+        except OSError:
+            return False
+    return True
+
+
+def holder(database: Path) -> int | None:
+    """Return the process that has the database now; None when none has, 0 where it does not say."""
+    if not is_locked(database):
+        return None
+    text = lock_file(database).read_text(encoding="ascii").strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def _text_of(at: datetime.datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print it for people."""
+    running = _running(found["process"])
+    database = found["database"]
+    output.line(
+        f"database {database['path']}, {database['size_bytes'] // 1024} KiB, SQLite {database['sqlite']}; {running}"
+    )
+    columns = ("source", "state", "mode", "listed", "next", "known", "drifting", "last cycle")
+    output.table(columns, (_row(one, datetime.datetime.fromisoformat(found["at"])) for one in found["sources"]))
+    for one in found["sources"]:
+        shown = ", ".join(f"{name} {rate}" for name, rate in one["rates"].items())
+        if shown:
+            output.line((f"{one['name']}: ", "bold"), f"may use {shown}")
+        if one["error"]:
+            output.line((f"{one['name']}: ", "bold"), one["error"])
+        if one["waits_for"]:
+            output.line((f"{one['name']}: ", "bold"), f"waits for {one['waits_for']}")
+    if found["drift"]:
+        output.line("drift: ", ", ".join(f"{count} {state}" for state, count in found["drift"].items()))
+    for one in found["held"]:
+        output.line(f"declaration {one['name']} ({one['file']}) is ", ("held", "yellow"), f": {one['error']}")
+    for one in found["contradictions"]:
+        where = f"{one['source']} {one['type']} {one['path']}"
+        disagree = " and ".join(one["declarations"])
+        files = " and ".join(one["files"])
+        output.line(("contradiction: ", "red"), f"{where}: {disagree} ({files}), {one['resources']} resources")
+    for warning in found["warnings"]:
+        output.line(("warning: ", "yellow"), warning)
+
+
+def _running(process: dict[str, Any]) -> str:
+    if process["pid"] is None:
+        return "the daemon does not run"
+    who = "the daemon is" if process["daemon"] else "in use by"
+    return f"{who} process {process['pid'] or 'unknown'}"
+
+
+def _row(one: dict[str, Any], now: datetime.datetime) -> tuple[object, ...]:
+    age = "never" if one["age_s"] is None else f"{_duration(one['age_s'])} ago"
+    cycle = one["last_cycle"]
+    done = (
+        "none"
+        if cycle is None
+        else ", ".join(
+            f"{cycle[name]} {name}"
+            for name in ("listed", "added", "updated", "gone", "applied", "failed")
+            if cycle[name]
+        )
+        or cycle["outcome"]
+    )
+    return (
+        one["name"],
+        one["state"],
+        one["mode"],
+        age,
+        _due(one["next_due_at"], now),
+        one["known"],
+        one["drifting"],
+        done,
+    )
+
+
+def _due(at: str | None, now: datetime.datetime) -> str:
+    if at is None:
+        return ""
+    left_s = (datetime.datetime.fromisoformat(at) - now).total_seconds()
+    return f"in {_duration(left_s)}" if left_s > 0 else "due"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

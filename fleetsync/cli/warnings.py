@@ -1,0 +1,62 @@
+"""What a person should know before it becomes an error."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleetsync.clock import Clock
+from fleetsync.config.settings import Settings
+
+LARGE_WAL_BYTES = 256 * 1024 * 1024
+SAFE_SQLITE = (3, 51, 3)
+
+_WARN_DAYS = 30
+_SOON = ("api-token", "client-certificate")
+"""The ways to sign in with something that says when it ends."""
+
+
+def wal_bytes(database: Path) -> int:
+    """Return the size of what is not yet back in the database file."""
+    try:
+        return database.with_name(f"{database.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def wal_warnings(database: Path) -> Iterator[str]:
+    """Yield what to do about a journal that a reader holds open."""
+    size = wal_bytes(database)
+    if size > LARGE_WAL_BYTES:
+        yield (
+            f"the WAL of {database} has {size // 2**20} MiB: some program holds the database open for reading; "
+            f"find it with `fuser {database}` and end its transaction"
+        )
+
+
+def sqlite_warnings() -> Iterator[str]:
+    """Yield what to mind with a SQLite that can corrupt a file."""
+    if sqlite3.sqlite_version_info < SAFE_SQLITE:
+        yield (
+            f"SQLite {sqlite3.sqlite_version} has the bug of 3.7.0 to 3.51.2 that can corrupt a file with two writers: "
+            "fleetsync keeps to one; let no other program write to this file"
+        )
+
+
+def ending(settings: Settings, clock: Clock) -> Iterator[str]:
+    """Yield the tokens and certificates that end within thirty days, or ended."""
+    sources = [source for source in settings.sources.values() if source.auth.method in _SOON]
+    if not sources:
+        return
+    from fleetsync.errors import AuthError
+    from fleetsync.wiring.sign_in import tokens_of
+
+    for source in sources:
+        try:
+            end = tokens_of(source, clock, settings.database.path.parent).expires_at()
+        except AuthError as error:
+            yield f"source {source.name}: {error}"
+            continue
+        if end is not None and (days := (end - clock.now()).days) < _WARN_DAYS:
+            what = source.auth.method.rpartition("-")[2]
+            word = f"ends in {days} days, on {end:%Y-%m-%d}" if days >= 0 else f"ended on {end:%Y-%m-%d}"
+            yield f"source {source.name}: its {what} {word}: replace it"

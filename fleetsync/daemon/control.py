@@ -1,0 +1,235 @@
+"""The daemon's ear: a Unix socket beside the database, over which commands come in and progress and replies go out.
+
+One connection is one command, in lines of JSON:
+
+    client: {"name": "sync", "sources": ["plant"]}
+    daemon: {"progress": {"source": "plant", "step": "listing device", "done": 100, "total": null}}
+    daemon: {"reply": {"sources": [...], "error": null, "exit_code": 0}}
+
+Who may speak is what the file's permissions say: its owner and its group. Whoever holds the lock of the database is
+the daemon, so a socket file that is found was left behind and is replaced.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from fleetsync.clock import Clock
+from fleetsync.daemon.work import Command, Reply
+from fleetsync.errors import FleetsyncError, NotYetError, UsageError
+from fleetsync.reconcile.progress import Progress, Report
+from fleetsync.reconcile.together import together
+from fleetsync.transport.threads import start_in_daemon_thread
+
+CarryOut = Callable[[Command, Report], Awaitable[Reply]]
+
+MOST_BYTES = 64 * 1024 * 1024
+"""A line may hold a reviewed plan, and no more."""
+
+_REQUEST_S = 10.0
+_FAREWELL_S = 1.0
+# A client that does not read is told no more than this about progress; it gets the reply all the same.
+_MOST_UNREAD = 256 * 1024
+_MODE = 0o660
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    progress: Progress | None = None
+    reply: Reply | None = None
+
+
+def socket_file(database: Path) -> Path:
+    """Return where the daemon of a database listens."""
+    return database.with_name(database.name + ".sock")
+
+
+@contextlib.asynccontextmanager
+async def serve(path: Path, carry_out: CarryOut, clock: Clock) -> AsyncIterator[None]:
+    """Take commands at `path` for the block; `carry_out` does them and may raise nothing.
+
+    A client that goes away cancels nothing. At the end nobody new is let in, and who is still there gets a second
+    for the last words.
+
+    Raises:
+        FleetsyncError: the socket cannot be made.
+    """
+    clients: set[asyncio.Task[None]] = set()
+    with _listening(path) as listener:
+        async with together() as group:
+
+            def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                client = group.create_task(_answer(reader, writer, carry_out, clock))
+                clients.add(client)
+                client.add_done_callback(clients.discard)
+
+            server = await asyncio.start_server(welcome, sock=listener, limit=MOST_BYTES)
+            try:
+                yield
+            finally:
+                server.close()
+                await _see_off(clients, clock)
+
+
+async def _see_off(clients: "set[asyncio.Task[None]]", clock: Clock) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with clock.timeout(_FAREWELL_S):
+            if clients:
+                await asyncio.wait(clients)
+    for client in tuple(clients):
+        client.cancel()
+
+
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, carry_out: CarryOut, clock: Clock
+) -> None:
+    def report(progress: Progress) -> None:
+        if not writer.is_closing() and writer.transport.get_write_buffer_size() < _MOST_UNREAD:
+            writer.write(_encoded(_Line(progress=progress)))
+
+    try:
+        command = await _request(reader, clock)
+        reply = command if isinstance(command, Reply) else await carry_out(command, report)
+        if not writer.is_closing():
+            writer.write(_encoded(_Line(reply=reply)))
+            await writer.drain()
+    except OSError:
+        return  # the client went away; what it asked for was done
+    finally:
+        writer.close()
+
+
+async def _request(reader: asyncio.StreamReader, clock: Clock) -> Command | Reply:
+    """Return the command that a client sends, or what to reply to something that is none."""
+    try:
+        async with clock.timeout(_REQUEST_S):
+            line = await reader.readuntil()
+        return msgspec.json.decode(line, type=Command)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        reason = "no whole line came in time, or it was too long"
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        reason = str(error)
+    return Reply(error=f"not a command: {reason}", exit_code=UsageError.exit_code)
+
+
+async def hand_over(path: Path, command: Command, report: Report) -> Reply | None:
+    """Give a command to the daemon at `path` and return its reply; None when nobody listens there.
+
+    A reviewed plan goes along as text: the daemon may not see the files of whoever asks.
+
+    Raises:
+        UsageError: the reviewed plan cannot be read.
+        NotYetError: the daemon ended in the middle of it.
+        FleetsyncError: the daemon may not be spoken to, or speaks something else.
+    """
+    connection = await _connected(path)
+    if connection is None:
+        return None
+    with connection:
+        line = _encoded(await _with_plan(command))
+        reader, writer = await asyncio.open_connection(sock=connection, limit=MOST_BYTES)
+        try:
+            writer.write(line)
+            await writer.drain()
+            return await _replied(reader, report)
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            raise NotYetError("the daemon ended in the middle of the command; what was done is stored") from error
+        except (msgspec.MsgspecError, asyncio.LimitOverrunError) as error:
+            raise FleetsyncError(f"the daemon at {path} speaks something else; is it of this version?") from error
+        finally:
+            writer.close()
+
+
+async def _replied(reader: asyncio.StreamReader, report: Report) -> Reply:
+    while True:
+        line = msgspec.json.decode(await reader.readuntil(), type=_Line)
+        if line.progress is not None:
+            report(line.progress)
+        if line.reply is not None:
+            return line.reply
+
+
+async def _with_plan(command: Command) -> Command:
+    if command.plan is None or command.plan_text is not None:
+        return command
+    file = Path(command.plan)
+    try:
+        text = await start_in_daemon_thread(lambda: file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"plan {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"plan {file}: not a plan that `fleetsync plan --out` wrote") from error
+    if len(text) > MOST_BYTES // 2:
+        raise UsageError(f"plan {file}: too large to hand to the daemon")
+    return replace(command, plan_text=text)
+
+
+def _encoded(line: Command | _Line) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+async def _connected(path: Path) -> socket.socket | None:
+    """Return a connection to the socket at `path`, however long its name is."""
+    connection = _socket()
+    try:
+        # An address holds 107 bytes; through a descriptor of the file any path fits.
+        with _descriptor(path) as file:
+            await asyncio.get_running_loop().sock_connect(connection, f"/proc/self/fd/{file}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except OSError as error:
+        connection.close()
+        raise FleetsyncError(f"the daemon at {path}: {error.strerror}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    """Give a socket that listens at `path`; whatever is there is replaced, and removed at the end."""
+    listener = _socket()
+    try:
+        try:
+            _put_in_place(listener, path)
+        except OSError as error:
+            raise FleetsyncError(f"control socket {path}: {error.strerror}") from error
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        listener.close()
+
+
+def _put_in_place(listener: socket.socket, path: Path) -> None:
+    """Bind under a short name, set the rights, and take the real name at once: nobody ever meets half of it."""
+    name = f".{os.getpid()}.sock"
+    with _descriptor(path.parent) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        listener.bind(f"/proc/self/fd/{folder}/{name}")
+        os.chmod(name, _MODE, dir_fd=folder)
+        listener.listen()
+        os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+@contextlib.contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,83 @@
+"""How the sources are: said once when one breaks, once when it heals, and before a credential ends."""
+
+import datetime
+from collections.abc import Callable
+
+from fleetsync.errors import FleetsyncError, MirrorError, ThrottledError, UnsafePlanError
+from fleetsync.log import get_log
+
+_WARNINGS_DAYS = (0, 1, 7, 30)
+
+
+class Health:
+    """What is wrong with which source. `tell` gets one line about the whole, whenever that changes."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._wrong: dict[str, str] = {}
+        self._said_days: dict[str, int | None] = {}
+        self._refused: str | None = None
+        self._text = ""
+        self._sources: tuple[str, ...] = ()
+
+    def watch(self, sources: tuple[str, ...]) -> None:
+        """Mind these sources and forget all others."""
+        self._sources = sources
+        for gone in self._wrong.keys() - set(sources):
+            del self._wrong[gone]
+        self._say()
+
+    def note(self, source: str, error: FleetsyncError | None) -> None:
+        """Take note of how a cycle ended. Logged is the change only; an error of another sort is one."""
+        before = self._wrong.pop(source, None)
+        if error is not None:
+            self._wrong[source] = reason = reason_of(error)
+            if before != reason:
+                get_log(source=source).error("source.down", error=str(error), reason=reason)
+        elif before is not None:
+            get_log(source=source).info("source.up")
+        self._say()
+
+    def note_end(self, source: str, until: datetime.datetime | None, now: datetime.datetime) -> None:
+        """Warn 30, 7 and 1 days before what a source signs in with ends, and when it has; each once."""
+        left_days = None if until is None else (until - now) / datetime.timedelta(days=1)
+        days = None if left_days is None else next((days for days in _WARNINGS_DAYS if left_days <= days), None)
+        said = self._said_days.get(source)
+        if until is not None and days is not None and (said is None or days < said):
+            reason = f"ends within {days} days" if days > 1 else "ends within a day" if days else "has ended"
+            get_log(source=source).warning("token.expires", until=until.isoformat(), reason=reason)
+        self._said_days[source] = days
+
+    def note_configuration(self, error: FleetsyncError | None) -> None:
+        """Take note of whether a configuration was refused, so that the one before it runs on."""
+        self._refused = None if error is None else str(error).partition("\n")[0]
+        self._say()
+
+    def _say(self) -> None:
+        text = self.text
+        if text != self._text:
+            self._text = text
+            self._tell(text)
+
+    @property
+    def text(self) -> str:
+        """One line about the whole."""
+        count = len(self._sources)
+        parts = [f"{count} source{'' if count == 1 else 's'}"]
+        parts += [f"{name} {reason}" for name, reason in sorted(self._wrong.items())]
+        if self._refused is not None:
+            parts.append(f"new configuration refused, the old one runs on: {self._refused}")
+        return "; ".join(parts)
+
+
+def reason_of(error: FleetsyncError) -> str:
+    """Return the sort of an error, in a word; the same words as in the view `sources`, and two more."""
+    match error:
+        case ThrottledError():
+            return "throttled"
+        case UnsafePlanError():
+            return "refused"
+        case MirrorError():
+            return "unrecorded"
+        case _:
+            return "down"

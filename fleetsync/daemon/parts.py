@@ -1,0 +1,48 @@
+"""What the daemon is given: a configuration's orders, and what it is made of."""
+
+import contextlib
+import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleetsync.clock import Clock
+from fleetsync.config.settings import SourceSettings
+from fleetsync.core.declaration import Declaration
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.providers.base import Source
+from fleetsync.reconcile.cycle import Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a configuration asks of the daemon. `longest_s`: see `Planner`."""
+
+    sources: Mapping[str, SourceSettings]
+    declarations: Sequence[Declaration]
+    longest_s: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A source that can be asked. `expires_at` says when what it signs in with ends, None where nobody knows."""
+
+    source: Source
+    meter: Meter
+    expires_at: Callable[[], datetime.datetime | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the daemon is made of.
+
+    `connect` gives a source's link for as long as the source is minded. `reload` reads the configuration again,
+    without blocking the event loop, and registers its sources in the mirror, or raises a `ConfigError`. `prune`
+    forgets what is older than it is to be kept. `environment` says how systemd wants to hear of us.
+    """
+
+    connect: Callable[[SourceSettings], contextlib.AbstractAsyncContextManager[Link]]
+    reload: Callable[[], Awaitable[Orders]]
+    mirror: Mirror
+    clock: Clock
+    environment: Mapping[str, str]
+    prune: Callable[[], Awaitable[object]] | None = None

@@ -1,0 +1,1 @@
+"""Settings in, connected parts out: the only place that constructs things."""

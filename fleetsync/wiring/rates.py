@@ -1,0 +1,54 @@
+"""What each source may use of which quota."""
+
+from collections.abc import Iterable
+
+from fleetsync.clock import Clock
+from fleetsync.config.settings import SourceSettings
+from fleetsync.core.bucket import Rate, rate_of
+from fleetsync.providers import base
+from fleetsync.transport.limiter import Budget, Limiter
+
+
+def scope_of(settings: SourceSettings) -> str:
+    """Return the name of the quota that a source's requests count against."""
+    return base.load(settings.kind.name).scope(settings.url, settings.own)
+
+
+def limiters_of(settings: Iterable[SourceSettings], clock: Clock) -> dict[str, Limiter]:
+    """Return one limiter for each quota scope; sources that share one get the most cautious of their budgets."""
+    return {scope: Limiter(scope, budget, clock) for scope, budget in budgets_of(settings).items()}
+
+
+def budgets_of(settings: Iterable[SourceSettings]) -> dict[str, Budget]:
+    """Return what each quota scope may use: of the sources that share one, the most cautious."""
+    budgets: dict[str, Budget] = {}
+    for one in settings:
+        scope, budget = scope_of(one), budget_of(one)
+        budgets[scope] = _lower(budgets[scope], budget) if scope in budgets else budget
+    return budgets
+
+
+def budget_of(settings: SourceSettings) -> Budget:
+    """Return what a source may use: its explicit rates, else its share of the quota."""
+    quota, rate = settings.kind.quota, settings.rate
+    share = rate.share if quota.documented else 1.0
+    classes = {
+        name: rate.classes.get(name) or (None if documented is None else _shared(documented, share))
+        for name, documented in quota.classes.items()
+    }
+    return Budget(classes=classes, total=None if quota.total is None else _shared(quota.total, share))
+
+
+def _shared(documented: Rate, share: float) -> Rate:
+    return documented if share == 1.0 else rate_of(documented.per_s * share)
+
+
+def _lower(one: Budget, other: Budget) -> Budget:
+    classes = {name: _lower_rate(rate, other.classes[name]) for name, rate in one.classes.items()}
+    return Budget(classes=classes, total=_lower_rate(one.total, other.total))
+
+
+def _lower_rate(one: Rate | None, other: Rate | None) -> Rate | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other, key=lambda rate: rate.per_s)

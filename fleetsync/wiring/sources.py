@@ -1,0 +1,138 @@
+"""Sources and the mirror, connected: ready to be asked, nothing sent yet."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fleetsync.clock import Clock
+from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.daemon.work import Work
+from fleetsync.mirror.cycles import SourceRow
+from fleetsync.mirror.mirror import Mirror, open_mirror
+from fleetsync.providers import base
+from fleetsync.reconcile.cycle import Job
+from fleetsync.reconcile.progress import Report, silent
+from fleetsync.transport.auth import Tokens
+from fleetsync.transport.connect import connect
+from fleetsync.transport.http import Request, Response
+from fleetsync.transport.limiter import Limiter, Meter
+from fleetsync.transport.origin import Origin
+from fleetsync.transport.session import Session, open_session
+from fleetsync.wiring.configuration import Configuration, longest_ages_s
+from fleetsync.wiring.rates import limiters_of, scope_of
+from fleetsync.wiring.sign_in import tokens_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """A source that can be asked, what its requests cost so far, and the limiter that it shares."""
+
+    source: base.Source
+    settings: SourceSettings
+    meter: Meter
+    limiter: Limiter
+    tokens: Tokens
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    settings: Iterable[SourceSettings], clock: Clock, state: Path
+) -> AsyncIterator[dict[str, Connected]]:
+    """Give the sources by name, ready to be asked; nothing is sent yet. `state` is the folder for cached sign-ins."""
+    async with contextlib.AsyncExitStack() as stack:
+        sessions: dict[tuple[Path | None, str | None], Session] = {}
+        chosen = tuple(settings)
+        limiters = limiters_of(chosen, clock)
+        parts: dict[str, Connected] = {}
+        for one in chosen:
+            trust = (one.ca_file, one.proxy)
+            if trust not in sessions:
+                sessions[trust] = await stack.enter_async_context(open_session(ca_file=one.ca_file, proxy=one.proxy))
+            parts[one.name] = connected_through(sessions[trust], one, limiters[scope_of(one)], clock, state)
+        yield parts
+
+
+class _NoHttp:
+    """Stands where nothing may be sent."""
+
+    async def send(self, request: Request) -> Response:
+        raise AssertionError(f"a request without a connection: {request.method}")
+
+
+def unconnected(settings: SourceSettings) -> base.Source:
+    """Return a source for what needs no request: what of it can be declared, and under which guard."""
+    endpoint = base.Endpoint(name=settings.name, url=settings.url, http=_NoHttp(), settings=settings.own)
+    return base.load(settings.kind.name).connect(endpoint)
+
+
+def connected_through(
+    session: Session, settings: SourceSettings, limiter: Limiter, clock: Clock, state: Path
+) -> Connected:
+    """Return a source that sends through a session and a limiter."""
+    tokens = tokens_of(settings, clock, state)
+    meter = Meter()
+    http = connect(session, origin=Origin.of(settings.url), tokens=tokens, limiter=limiter, clock=clock, meter=meter)
+    endpoint = base.Endpoint(name=settings.name, url=settings.url, http=http, settings=settings.own)
+    source = base.load(settings.kind.name).connect(endpoint)
+    return Connected(source=source, settings=settings, meter=meter, limiter=limiter, tokens=tokens)
+
+
+def source_rows(settings: Settings) -> list[SourceRow]:
+    """Return the configured sources as the database keeps them."""
+    return [
+        SourceRow(
+            name=one.name,
+            kind=one.kind.name,
+            url=one.url,
+            mode=one.mode.value,
+            identity=f"{one.kind.name} at {Origin.of(one.url)}",
+        )
+        for one in settings.sources.values()
+    ]
+
+
+@contextlib.asynccontextmanager
+async def opened_mirror(settings: Settings, clock: Clock, *, upgrade: bool = False) -> AsyncIterator[Mirror]:
+    """Open the mirror for writing, with the configured sources registered in it.
+
+    Raises:
+        MirrorError: it is in use, cannot be written, or was made by another version.
+        ConfigError: a source's name belongs to another service.
+    """
+    async with open_mirror(settings.database.path, base.all_kinds().values(), clock, upgrade=upgrade) as mirror:
+        await mirror.cycles.register(source_rows(settings), file=str(settings.file))
+        yield mirror
+
+
+def job_of(part: Connected, configuration: Configuration, mirror: Mirror, clock: Clock, report: Report = silent) -> Job:
+    """Return what a cycle of a source works with."""
+    return Job(
+        source=part.source,
+        settings=part.settings,
+        meter=part.meter,
+        mirror=mirror,
+        clock=clock,
+        declarations=configuration.declared.declarations,
+        longest_s=longest_ages_s(configuration.settings),
+        report=report,
+    )
+
+
+@contextlib.asynccontextmanager
+async def working(configuration: Configuration, clock: Clock) -> AsyncIterator[Work]:
+    """Give what carries out the commands of a person while no daemon does: it has the mirror and its lock.
+
+    Raises:
+        MirrorError: the mirror is in use, cannot be written, or was made by another version.
+        ConfigError: a source's name belongs to another service.
+    """
+    settings = configuration.settings
+    state = settings.database.path.parent
+    async with (
+        opened_mirror(settings, clock) as mirror,
+        connected(settings.sources.values(), clock, state) as parts,
+    ):
+        jobs = {name: partial(job_of, part, configuration, mirror, clock) for name, part in parts.items()}
+        yield Work(jobs, mirror)

@@ -1,0 +1,189 @@
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetsync.simulator import Options, parse_faults
+from tests.cli.bench import Bench, served
+
+
+def test_a_good_configuration_checks_without_a_request(bench: Bench) -> None:
+    bench.declare("")
+
+    found = bench.json("check")
+
+    assert found["exit_code"] == 0
+    assert found["problems"] == []
+    assert found["sources"][0]["types"][0] == "device"
+    assert found["database"]["schema"] is None
+    assert bench.requests == 0
+    assert bench.done("check").endswith("all is well\n")
+
+
+def test_check_names_problems_of_declarations_and_secrets_at_once(bench: Bench) -> None:
+    bench.configure(
+        more='[sources.other]\nkind = "iot-central"\nurl = "https://example.invalid"\n'
+        'auth = { method = "api-token", token = { file = "no.token" } }\n'
+    )
+    bench.declare("[[declaration]]\nname = 'x'\nwhere = \"colour = 'red'\"\ndesired.enabled = true\n")
+
+    result = bench.run("check")
+
+    assert result.exit_code == 78
+    assert "declarations/all.toml:3: " in result.stderr
+    assert "no.token" in result.stderr
+    assert result.stderr.count("\n") == 2
+
+
+def test_check_prints_wrong_configurations_as_json_too(bench: Bench) -> None:
+    bench.config.write_text("[sources.x]\nkind = 'iot-centrel'\n")
+
+    result = bench.run("check", "--json")
+
+    assert result.exit_code == 78
+    found = json.loads(result.stdout)
+    assert found["exit_code"] == 78
+    assert {problem["file"] for problem in found["problems"]} == {str(bench.config)}
+    assert all(problem["line"] for problem in found["problems"])
+
+
+def test_check_online_reads_one_page_of_each_type(bench: Bench) -> None:
+    found = bench.json("check", "--online")
+
+    assert found["exit_code"] == 0
+    assert set(found["sources"][0]["online"].values()) == {None}
+    assert bench.requests == len(found["sources"][0]["types"])
+
+
+@pytest.mark.parametrize(("url", "code"), [("http://127.0.0.1:9", 75), (None, 1)])
+def test_check_online_says_whether_it_is_worth_trying_again(bench: Bench, url: str | None, code: int) -> None:
+    if url is None:
+        bench.config.write_text(bench.config.read_text() + "api_version = '2022-07-31'\n")
+        bench.cloud.faults = parse_faults("status=400")
+    else:
+        bench.config.write_text(bench.config.read_text().replace(bench.cloud.url, url))
+
+    result = bench.run("check", "--online")
+
+    assert result.exit_code == code
+
+
+def test_sign_in_needs_a_source_that_is_signed_in_by_a_person(bench: Bench) -> None:
+    result = bench.run("check", "--sign-in")
+
+    assert result.exit_code == 2
+    assert "device-code" in result.stderr
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Iterator[Bench]:
+    """A bench whose cloud has TLS and wants a person to sign in."""
+    options = Options(devices=5, rate="none", latency_s=0.0, tls=tmp_path / "tls", device_code_interval_s=0)
+    with served(options) as cloud:
+        bench = Bench(folder=tmp_path, cloud=cloud)
+        text = cloud.configuration().replace('"client-secret"', '"device-code"', 1)
+        bench.config.write_text(re.sub(r"(?m)^client_secret = .*$", "", text))
+        yield bench
+
+
+def test_a_person_signs_in_once_and_is_remembered(signed: Bench) -> None:
+    before = signed.run("check", "--online")
+    signing_in = signed.run("check", "--sign-in")
+    after = signed.run("check", "--online")
+
+    assert before.exit_code == 1
+    assert "`fleetsync check central --sign-in`" in before.stdout
+    assert signing_in.exit_code == 0
+    assert "enter the code" in signing_in.stderr
+    assert after.exit_code == 0
+
+
+def test_the_doctor_names_a_certificate_that_is_not_trusted(signed: Bench) -> None:
+    trusted = signed.json("doctor")
+    signed.config.write_text(re.sub(r"(?m)^ca_file = .*$", "", signed.config.read_text()))
+    untrusted = signed.run("doctor")
+
+    assert "central tls" in {one["subject"] for one in trusted["findings"] if one["verdict"] == "ok"}
+    assert untrusted.exit_code == 1
+    assert "fail  central tls" in untrusted.stdout
+    assert "certificate verify failed" in untrusted.stdout
+
+
+def test_a_database_of_another_version_is_a_problem(synced: Bench) -> None:
+    connection = sqlite3.connect(synced.database)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+
+    assert synced.run("check").exit_code == 78
+    assert synced.run("plan").exit_code == 78
+    assert synced.run("sync").exit_code == 78
+
+
+def test_the_doctor_says_a_line_for_each_subject(synced: Bench) -> None:
+    found = synced.json("doctor")
+
+    subjects = {finding["subject"] for finding in found["findings"]}
+    assert subjects >= {"sqlite", "folder", "database", "disk", "descriptors", "central dns", "central clock"}
+    assert {finding["verdict"] for finding in found["findings"]} <= {"ok", "warn"}
+    assert any(finding["subject"] == "central cycle" for finding in found["findings"])
+
+
+def test_the_doctor_fails_when_a_service_does_not_answer(bench: Bench) -> None:
+    bench.config.write_text(bench.config.read_text().replace(bench.cloud.url, "http://127.0.0.1:9"))
+
+    result = bench.run("doctor")
+
+    assert result.exit_code == 1
+    assert "fail  central connection" in result.stdout
+
+
+# db
+
+
+def test_upgrade_makes_a_database_and_current_names_its_schema(bench: Bench) -> None:
+    made = bench.done("db", "upgrade")
+
+    assert bench.database.exists()
+    assert bench.done("db", "current") == made
+
+
+def test_a_backup_can_be_asked(synced: Bench) -> None:
+    copy = synced.folder / "copy.db"
+    synced.done("db", "backup", str(copy))
+    synced.configure(more="[database]\nurl = 'sqlite:///copy.db'\n")
+
+    assert synced.json("query", "SELECT count(*) AS n FROM devices")[0]["n"] > 0
+    assert synced.run("db", "backup", str(copy)).exit_code == 1
+
+
+def test_a_source_can_be_renamed_and_forgotten(synced: Bench) -> None:
+    synced.done("db", "rename", "central", "plant")
+    synced.config.write_text(synced.config.read_text().replace("sources.central", "sources.plant"))
+    assert synced.json("query", "SELECT DISTINCT source FROM devices") == [{"source": "plant"}]
+
+    synced.done("db", "forget", "plant", "--yes")
+
+    assert synced.json("query", "SELECT count(*) AS n FROM resources") == [{"n": 0}]
+
+
+def test_forgetting_without_a_terminal_wants_a_yes(synced: Bench) -> None:
+    result = synced.run("db", "forget", "central")
+
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["forget", "nobody", "--yes"], ["rename", "nobody", "x"]])
+def test_a_source_that_is_not_in_the_database_is_a_usage_error(synced: Bench, words: list[str]) -> None:
+    assert synced.run("db", *words).exit_code == 2
+
+
+def test_only_some_commands_make_a_database(bench: Bench) -> None:
+    for words in (["db", "forget", "central", "--yes"], ["db", "current"], ["db", "backup", "x.db"], ["status"]):
+        assert bench.run(*words).exit_code == 75
+
+    assert not bench.database.exists()

@@ -1,0 +1,226 @@
+import fcntl
+import json
+import stat
+
+import pytest
+
+from fleetsync.mirror.lock import lock_file
+from tests.cli.bench import DEVICES, RENAME, Bench
+
+RIVAL = """
+[[declaration]]
+name = "rival"
+where = "id LIKE 'pump-%'"
+[declaration.desired]
+displayName = "Another name"
+"""
+PROPERTY = """
+[[declaration]]
+name = "warm"
+where = "id LIKE 'pump-%'"
+[declaration.desired]
+properties.targetTemperature = 21
+"""
+
+
+def test_sync_says_what_it_did_in_one_line(bench: Bench) -> None:
+    printed = bench.done("sync")
+
+    assert printed.startswith("central: complete, ")
+    assert printed.count("\n") == 1
+    assert bench.cloud.counters.by_kind.get("write", 0) == 0
+
+
+def test_sync_json_is_the_reply(bench: Bench) -> None:
+    reply = bench.json("sync")
+
+    assert reply.keys() == {"sources", "error", "exit_code"}
+    [source] = reply["sources"]
+    assert source.keys() == {
+        "source", "cycle", "complete", "counts", "outcomes", "held", "skipped", "error", "exit_code",
+    }  # fmt: skip
+    assert source["counts"]["listed"] >= DEVICES
+    assert source["complete"] is True
+
+
+def test_an_unknown_source_is_named_with_the_nearest(bench: Bench) -> None:
+    result = bench.run("sync", "centrel")
+
+    assert result.exit_code == 2
+    assert "did you mean `central`?" in result.stderr
+
+
+def test_a_service_that_cannot_be_reached_is_75(bench: Bench) -> None:
+    bench.cloud.faults = ()
+    bench.config.write_text(bench.config.read_text().replace(bench.cloud.url, "http://127.0.0.1:9"))
+
+    result = bench.run("sync")
+
+    assert result.exit_code == 75
+    assert result.stderr.startswith("fleetsync: central: ")
+
+
+def test_a_plan_before_the_first_complete_listing_is_75_and_says_what_to_run(bench: Bench) -> None:
+    bench.done("db", "upgrade")
+    bench.run("pause", "central")
+
+    result = bench.run("plan")
+
+    assert result.exit_code == 75
+    assert "`fleetsync sync central` first" in result.stderr
+
+
+def test_a_plan_before_any_database_is_75(bench: Bench) -> None:
+    result = bench.run("plan")
+
+    assert result.exit_code == 75
+    assert not bench.database.exists()
+
+
+def test_two_plans_are_equal_to_the_byte_and_cost_no_request(synced: Bench) -> None:
+    before = synced.requests
+    files = synced.folder / "one.json", synced.folder / "two.json"
+
+    printed = [synced.done("plan", "--json", "--out", str(file)) for file in files]
+
+    assert printed[0] == printed[1]
+    assert files[0].read_bytes() == files[1].read_bytes() == printed[0].encode()
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o640
+    assert synced.requests == before
+
+
+def test_a_plan_shows_guard_values_and_declaration(synced: Bench) -> None:
+    plan = json.loads(synced.done("plan", "--json"))
+    [source] = plan["sources"]
+    change = source["changes"][0]
+
+    printed = synced.done("plan")
+
+    assert f"central device '{change['id']}'  document, guard if-match" in printed
+    assert '-> "A pump"  (rename)' in printed
+    assert f"{len(source['changes'])} requests, less than a minute at 1000/s" in printed
+
+
+def test_a_plan_needs_no_lock(synced: Bench) -> None:
+    with lock_file(synced.database).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        assert synced.run("plan").exit_code == 0
+        assert synced.run("status").exit_code == 0
+
+
+def test_exit_codes_of_a_plan_say_whether_changes_wait(synced: Bench) -> None:
+    assert synced.run("plan").exit_code == 0
+    assert synced.run("plan", "--exit-code").exit_code == 3
+    synced.done("apply")
+    assert synced.run("plan", "--exit-code").exit_code == 0
+
+
+def test_what_was_not_read_yet_is_shown_as_unknown(synced: Bench) -> None:
+    synced.declare(PROPERTY, "warm.toml")
+
+    printed = synced.done("plan")
+
+    assert "properties.targetTemperature: unknown -> 21  (warm)  not read yet" in printed
+
+
+def test_declarations_that_contradict_are_1_and_both_files_are_named(synced: Bench) -> None:
+    synced.declare(RIVAL, "rival.toml")
+
+    result = synced.run("plan", "--exit-code")
+
+    assert result.exit_code == 1
+    assert "all.toml" in result.stderr
+    assert "rival.toml" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_declaration_that_fails_on_the_data_is_held_and_named(synced: Bench) -> None:
+    synced.declare(
+        "[[declaration]]\nname = 'bad'\nwhere = \"json_extract(id, '$.x') = 1\"\ndesired.enabled = true\n", "bad.toml"
+    )
+
+    printed = synced.done("plan")
+
+    assert "declaration bad (declarations/bad.toml) is held: malformed JSON" in printed
+
+
+def test_a_plan_that_cannot_be_written_is_one_line_and_1(synced: Bench) -> None:
+    result = synced.run("plan", "--out", str(synced.folder / "no" / "such" / "folder.json"))
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("fleetsync: plan ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_reviewed_plan_is_applied_and_nothing_else(synced: Bench) -> None:
+    file = synced.folder / "plan.json"
+    planned = len(json.loads(synced.done("plan", "--json", "--out", str(file)))["sources"][0]["changes"])
+
+    reply = synced.json("apply", "--plan", str(file))
+
+    assert reply["exit_code"] == 0
+    assert reply["sources"][0]["outcomes"] == {"applied": planned}
+    assert synced.cloud.counters.writes_applied == planned
+
+
+def test_a_reviewed_plan_is_refused_when_the_declarations_changed(synced: Bench) -> None:
+    file = synced.folder / "plan.json"
+    synced.done("plan", "--out", str(file))
+    synced.declare(RENAME.replace("A pump", "The pump"))
+
+    result = synced.run("apply", "--plan", str(file))
+
+    assert result.exit_code == 1
+    assert "plan again" in result.stderr
+    assert synced.cloud.counters.writes_applied == 0
+
+
+def test_sources_beside_a_plan_are_a_usage_error(synced: Bench) -> None:
+    assert synced.run("apply", "central", "--plan", "plan.json").exit_code == 2
+
+
+def test_a_mode_that_forbids_writing_is_78(synced: Bench) -> None:
+    synced.configure(mode="observe")
+
+    result = synced.run("apply")
+
+    assert result.exit_code == 78
+    assert 'mode = "manual"' in result.stderr
+    assert synced.cloud.counters.by_kind.get("write", 0) == 0
+
+
+def test_a_refused_plan_goes_ahead_once_the_number_is_confirmed(synced: Bench) -> None:
+    synced.configure(max_writes="0.001%")
+    planned = len(json.loads(synced.done("plan", "--json"))["sources"][0]["changes"])
+    refused = synced.run("apply")
+
+    synced.done("confirm", "central", "--writes", str(planned))
+    synced.done("apply")
+
+    assert refused.exit_code == 1
+    assert f"confirm central --writes {planned}" in refused.stderr
+    assert synced.cloud.counters.writes_applied == planned
+
+
+def test_a_paused_source_is_left_alone_until_it_is_resumed(synced: Bench) -> None:
+    synced.done("pause", "central")
+    paused = synced.run("sync")
+    synced.done("resume", "central")
+
+    assert paused.exit_code == 75
+    assert "`fleetsync resume central`" in paused.stderr
+    assert synced.run("sync").exit_code == 0
+
+
+@pytest.mark.parametrize("words", [["sync"], ["apply"], ["pause", "central"], ["db", "upgrade"]])
+def test_a_lock_of_somebody_who_does_not_listen_is_75(synced: Bench, words: list[str]) -> None:
+    with lock_file(synced.database).open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4242\n")
+        file.flush()
+
+        result = synced.run(*words)
+
+    assert result.exit_code == 75
+    assert "in use by process 4242" in result.stderr

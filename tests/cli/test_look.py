@@ -1,0 +1,259 @@
+import csv
+import datetime
+import io
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fleetsync.cli.warnings import LARGE_WAL_BYTES, wal_warnings
+from tests.cli.bench import DEVICES, RENAME, Bench
+
+HIGHER = """
+[[declaration]]
+name = "higher"
+where = "id LIKE 'pump-%'"
+priority = 10
+[declaration.desired]
+displayName = "The higher pump"
+"""
+
+
+def a_pump(bench: Bench) -> str:
+    [row] = bench.json("query", "SELECT id FROM devices WHERE id LIKE 'pump-%' AND enabled ORDER BY id LIMIT 1")
+    return str(row["id"])
+
+
+# query
+
+
+def test_rows_come_as_lines_with_tabs_where_nobody_looks(mirrored: Bench) -> None:
+    assert mirrored.done("query", "SELECT 1 AS one, 'a' || char(9) || 'b' AS two") == "one\ttwo\n1\ta\\tb\n"
+
+
+def test_rows_come_as_json_with_texts_as_texts(mirrored: Bench) -> None:
+    sql = "SELECT 1 AS n, 2.5 AS x, NULL AS void, '{}' AS text, x'00ff' AS bytes, 9e999 AS huge, 3 AS n"
+
+    [row] = mirrored.json("query", sql)
+
+    assert row == {"n": 1, "x": 2.5, "void": None, "text": "{}", "bytes": "00ff", "huge": None, "n_2": 3}
+
+
+def test_rows_come_as_json_lines(mirrored: Bench) -> None:
+    printed = mirrored.done("query", "SELECT id FROM devices", "--format", "jsonl")
+
+    assert len([json.loads(line)["id"] for line in printed.splitlines()]) == DEVICES
+
+
+def test_rows_come_as_csv_that_can_be_read_back(mirrored: Bench) -> None:
+    printed = mirrored.done("query", """SELECT 'a,"b' AS "x,y", NULL AS z""", "--format", "csv")
+
+    assert list(csv.reader(io.StringIO(printed))) == [["x,y", "z"], ['a,"b', ""]]
+
+
+@pytest.mark.parametrize(("style", "printed"), [("table", "id\n"), ("json", "[]\n"), ("jsonl", ""), ("csv", "id\n")])
+def test_no_rows_are_fine(mirrored: Bench, style: str, printed: str) -> None:
+    assert mirrored.done("query", "SELECT id FROM devices WHERE id = 'nobody'", "--format", style) == printed
+
+
+def test_a_question_can_come_from_standard_input(mirrored: Bench) -> None:
+    assert mirrored.run("query", "-", typed="SELECT 7 AS seven").stdout == "seven\n7\n"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "VACUUM INTO 'copy.db'",
+        "ATTACH 'other.db' AS other",
+        "PRAGMA journal_mode = DELETE",
+        "SELECT randomblob(1000000000)",
+        "SELECT replace(hex(zeroblob(10000000)), '0', '0123456789')",
+        "SELECT 1; SELECT 2",
+        "DELETE FROM devices",
+        "SELECT * FROM resource",
+        "SELECT load_extension('x')",
+        "SELECT nonsense FROM devices",
+        "",
+    ],
+)
+def test_a_question_that_is_not_a_harmless_select_is_refused_in_one_line(mirrored: Bench, sql: str) -> None:
+    before = sorted(mirrored.folder.iterdir())
+
+    result = mirrored.run("query", sql)
+
+    assert (result.exit_code, result.stdout) in {(2, ""), (0, "\n")} if not sql else result.exit_code == 2
+    assert result.stderr.count("\n") == (1 if sql else result.stderr.count("\n"))
+    assert sorted(mirrored.folder.iterdir()) == before
+
+
+def test_a_question_before_any_database_is_75(bench: Bench) -> None:
+    result = bench.run("query", "SELECT 1")
+
+    assert result.exit_code == 75
+    assert "`fleetsync sync` makes one" in result.stderr
+
+
+# status
+
+
+def test_status_has_the_promised_shape(mirrored: Bench) -> None:
+    found = mirrored.json("status")
+
+    assert found.keys() == {
+        "at", "process", "database", "sources", "drift", "held", "contradictions", "warnings",
+    }  # fmt: skip
+    assert found["process"] == {"pid": None, "daemon": False}
+    assert found["database"].keys() == {"path", "size_bytes", "wal_bytes", "sqlite"}
+    [source] = found["sources"]
+    assert source.keys() >= {"name", "state", "mode", "last_complete_at", "age_s", "next_due_at", "known", "drifting"}
+    assert source["state"] == "up"
+    assert source["rates"]["write"] == "1000/s burst 100"
+    assert source["last_cycle"]["complete"] is True
+    assert found["drift"]["pending"] > 0
+
+
+def test_status_names_the_sqlite_that_can_corrupt(mirrored: Bench) -> None:
+    warned = any("can corrupt" in warning for warning in mirrored.json("status")["warnings"])
+
+    assert warned is (sqlite3.sqlite_version_info <= (3, 51, 2))
+
+
+def test_status_names_contradictions_with_both_files_and_held_declarations(synced: Bench) -> None:
+    synced.declare(HIGHER.replace("priority = 10", "priority = 0"), "higher.toml")
+    synced.declare(
+        "[[declaration]]\nname = 'bad'\nwhere = \"json_extract(id, '$.x') = 1\"\ndesired.enabled = true\n", "bad.toml"
+    )
+    synced.done("sync")
+
+    found = synced.json("status")
+
+    [dispute] = found["contradictions"]
+    assert dispute["files"] == ["declarations/higher.toml", "declarations/all.toml"]
+    assert dispute["path"] == "displayName"
+    assert dispute["resources"] > 0
+    assert found["held"] == [{"name": "bad", "file": "declarations/bad.toml", "error": "malformed JSON"}]
+    printed = synced.done("status")
+    assert "declarations/higher.toml and declarations/all.toml" in printed
+    assert "declaration bad (declarations/bad.toml) is held" in printed
+
+
+def test_status_shows_a_source_that_no_cycle_has_met_yet(synced: Bench) -> None:
+    synced.configure(
+        more='[sources.new]\nkind = "iot-central"\nurl = "http://127.0.0.1:9"\nauth = { method = "none" }\n'
+    )
+
+    states = {source["name"]: source["state"] for source in synced.json("status")["sources"]}
+
+    assert states == {"central": "up", "new": "never"}
+    assert "new: waits for its first complete listing" in synced.done("status")
+
+
+def test_status_says_what_a_source_waits_for(synced: Bench) -> None:
+    synced.done("pause", "central")
+
+    assert synced.json("status")["sources"][0]["waits_for"] == "`fleetsync resume central`"
+
+
+def test_status_warns_before_a_token_ends(synced: Bench) -> None:
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=10, hours=1)
+    token = f"SharedAccessSignature sr=x&sig=abc&skn=y&se={int(end.timestamp() * 1000)}"
+    (synced.folder / "token").write_text(token)
+    synced.configure(
+        more='[sources.other]\nkind = "iot-central"\nurl = "https://example.invalid"\n'
+        'auth = { method = "api-token", token = { file = "token" } }\n'
+    )
+
+    warnings = synced.json("status")["warnings"]
+
+    assert f"source other: its token ends in 10 days, on {end:%Y-%m-%d}: replace it" in warnings
+    assert "sig=" not in str(warnings)
+
+
+def test_a_journal_that_somebody_holds_open_is_said(tmp_path: Path) -> None:
+    database = tmp_path / "fleet.db"
+    with (tmp_path / "fleet.db-wal").open("wb") as wal:
+        wal.truncate(LARGE_WAL_BYTES + 1)
+
+    [warning] = wal_warnings(database)
+
+    assert "256 MiB" in warning
+    assert f"`fuser {database}`" in warning
+
+
+# explain
+
+
+def test_explain_says_who_won_and_who_lost_and_under_which_guard(synced: Bench) -> None:
+    synced.declare(RENAME + HIGHER)
+    synced.done("sync")
+    id = a_pump(synced)
+
+    found = synced.json("explain", "central", id)
+
+    [field] = found["fields"]
+    assert field["path"] == "displayName"
+    assert field["declared"] == "The higher pump"
+    assert field["declarations"] == ["higher"]
+    assert field["priority"] == 10
+    assert field["overruled"] == [{"declaration": "rename", "priority": 0, "declared": "A pump"}]
+    assert field["state"] == "pending"
+    assert field["guard"] == "if-match"
+    assert field["held"] is None
+    assert field["met"] is False
+    assert {one["name"]: one["selects"] for one in found["declarations"]} == {"rename": True, "higher": True}
+    assert 'overruled "A pump"  rename, priority 0' in synced.done("explain", "central", id)
+
+
+def test_explain_says_which_declarations_do_not_select_a_device(mirrored: Bench) -> None:
+    [other] = mirrored.json("query", "SELECT id FROM devices WHERE id NOT LIKE 'pump-%' LIMIT 1")
+
+    found = mirrored.json("explain", "central", other["id"])
+
+    assert found["fields"] == []
+    assert [one["selects"] for one in found["declarations"]] == [False]
+
+
+def test_explain_shows_a_value_that_is_as_declared(synced: Bench) -> None:
+    synced.declare(RENAME.replace("enabled AND ", ""))
+    synced.done("apply")
+
+    [field] = synced.json("explain", "central", a_pump(synced))["fields"]
+
+    assert field["met"] is True
+    assert field["state"] is None
+
+
+@pytest.mark.parametrize("command", ["explain", "history"])
+def test_an_unknown_device_is_1_with_the_nearest_ids(mirrored: Bench, command: str) -> None:
+    id = a_pump(mirrored)
+
+    result = mirrored.run(command, "central", f"{id}0")
+
+    assert result.exit_code == 1
+    assert repr(id) in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["explain", "nowhere", "x"], ["history", "nowhere", "x"], ["explain", "central", "x", "--type", "devize"]]
+)
+def test_an_unknown_source_or_type_is_a_usage_error(mirrored: Bench, words: list[str]) -> None:
+    assert mirrored.run(*words).exit_code == 2
+
+
+# history
+
+
+def test_history_shows_events_and_writes_newest_first(synced: Bench) -> None:
+    id = a_pump(synced)
+    synced.done("apply")
+
+    entries = synced.json("history", "central", id)["entries"]
+
+    assert [entry.get("event") or entry["outcome"] for entry in entries] == ["updated", "applied", "added"]
+    write = entries[1]
+    assert write["patch"] == {"displayName": "A pump"}
+    assert write["declarations"] == ["rename"]
+    assert write["guard"] == "if-match"
+    assert [entry["at"] for entry in entries] == sorted((entry["at"] for entry in entries), reverse=True)
+    assert "write applied under if-match" in synced.done("history", "central", id)

@@ -1,0 +1,51 @@
+"""Sets of row numbers."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetsync.core.bitmap import CHUNK_BYTES, Bitmap
+
+CHUNK = CHUNK_BYTES * 8
+NUMBERS = st.sets(st.integers(0, 3 * CHUNK) | st.sampled_from([0, 7, 8, CHUNK - 1, CHUNK, 10 * CHUNK]))
+
+
+def bitmap_of(numbers: set[int]) -> Bitmap:
+    bitmap = Bitmap()
+    bitmap.add(numbers)
+    return bitmap
+
+
+@given(NUMBERS, NUMBERS)
+def test_it_is_the_set_of_what_was_put_in(first: set[int], second: set[int]) -> None:
+    bitmap = bitmap_of(first)
+    bitmap.add(second)
+    assert list(bitmap) == sorted(first | second)
+    assert len(bitmap) == len(first | second)
+    assert all(number in bitmap for number in first | second)
+    assert not any(number + 1 in bitmap for number in first | second if number + 1 not in first | second)
+
+
+@given(NUMBERS)
+def test_what_is_stored_in_chunks_is_the_same_set_again(numbers: set[int]) -> None:
+    again = Bitmap(bitmap_of(numbers).changed())
+    assert list(again) == sorted(numbers)
+    assert again.changed() == {}
+
+
+@given(NUMBERS, NUMBERS)
+def test_only_chunks_that_changed_are_given_out_and_stored_in_turn_they_make_the_whole(
+    first: set[int], second: set[int]
+) -> None:
+    bitmap, stored = bitmap_of(first), {}
+    stored |= bitmap.changed()
+    bitmap.saved()
+    bitmap.add(second)
+    changed = bitmap.changed()
+    assert changed.keys() == {number // CHUNK for number in second - first}
+    assert list(Bitmap(stored | changed)) == sorted(first | second)
+
+
+def test_a_million_neighbours_take_an_eighth_of_a_megabyte() -> None:
+    bitmap = Bitmap()
+    bitmap.add(range(1_000_000))
+    assert sum(map(len, bitmap.changed().values())) < 130_000

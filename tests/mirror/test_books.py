@@ -1,0 +1,260 @@
+"""Sources, cycles, the journal, and what is wanted: what the mirror keeps besides the resources."""
+
+import pytest
+
+from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
+from fleetsync.core.model import DEVICE, CycleId, ETag, Part, ResourceKey
+from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Outcome, Result
+from fleetsync.errors import ConfigError, UsageError
+from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.journal import Attempt
+from fleetsync.mirror.tables import metadata, text_of
+from fleetsync.mirror.wishes import Selected
+from tests.fakes.clock import START
+from tests.mirror.bench import SPEC, Bench, page, resource, source_row
+
+DOCUMENT = Part("document")
+KEY = ResourceKey("plant", DEVICE, "a")
+GUARD = Guard(kind=GuardKind.IF_MATCH, etag=ETag("e"))
+NAME = Leaf(path=("displayName",), actual="x", declared="y", declarations=("d",))
+CHANGE = Change(key=KEY, part=DOCUMENT, guard=GUARD, leaves=(NAME,))
+
+
+def wish(name: str, leaves: dict[tuple[str, ...], object], **more: object) -> Declaration:
+    return Declaration(name=name, file=f"{name}.toml", line=1, leaves=leaves, **more)  # type: ignore[arg-type]
+
+
+async def selected(bench: Bench, name: str, *ids: str, error: str | None = None) -> Selected:
+    numbers = [no for id in ids for (no,) in bench.rows("SELECT no FROM resource WHERE id = ?", id)]
+    bitmap = Bitmap()
+    bitmap.add(numbers)
+    return Selected(declaration=name, matched=bitmap, error=error)
+
+
+# Sources
+
+
+async def test_a_source_that_leaves_the_configuration_leaves_the_views_and_stays_stored(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    await bench.mirror.cycles.register([source_row("other")], file="c")
+    assert bench.rows("SELECT COUNT(*) FROM devices") == bench.rows("SELECT COUNT(*) FROM history") == [(0,)]
+    assert bench.rows("SELECT name FROM sources") == [("other",)]
+    await bench.mirror.cycles.register([source_row(), source_row("other")], file="c")
+    assert bench.rows("SELECT id FROM devices") == [("a",)]
+
+
+async def test_a_name_that_belongs_to_another_service_is_refused_until_it_is_forgotten(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    with pytest.raises(ConfigError, match="db forget plant"):
+        await bench.mirror.cycles.register([source_row(identity="iot-central at b"), source_row("new")], file="c")
+    assert bench.rows("SELECT name, url FROM sources") == [("plant", "https://a")]
+    await bench.mirror.cycles.forget("plant")
+    await bench.mirror.cycles.register([source_row(identity="iot-central at b")], file="c")
+    assert bench.rows("SELECT COUNT(*) FROM resource") == [(0,)]
+
+
+async def fill(bench: Bench) -> None:
+    """Put something of the source into every table that knows sources."""
+    going = await bench.listed(page("a", "b"))
+    await bench.listed(page("a", "b"), source="other")
+    await bench.mirror.journal.intend(CHANGE, Attempt(cycle=going.cycle))
+    await bench.mirror.wishes.declare([wish("d", {("displayName",): "y"})], going.cycle, "plant")
+    drift = Drift(key=KEY, leaf=NAME, state=DriftState.PENDING)
+    await bench.mirror.wishes.evaluate("plant", [await selected(bench, "d", "a")], [drift])
+    await bench.cut_short(page("a", following="2"))
+
+
+def counts(bench: Bench, source: str) -> dict[str, int]:
+    tables = {table.name: "name" if table.name == "source" else "source" for table in metadata.sorted_tables
+              if table.name == "source" or "source" in table.c}  # fmt: skip
+    return {
+        table: int(bench.rows(f"SELECT COUNT(*) FROM {table} WHERE {column} = ?", source)[0][0])
+        for table, column in tables.items()
+    }
+
+
+async def test_renaming_takes_everything_along(bench: Bench) -> None:
+    await fill(bench)
+    before = counts(bench, "plant")
+    assert all(before.values()), before
+    await bench.mirror.cycles.rename("plant", "works")
+    assert counts(bench, "works") == before
+    assert not any(counts(bench, "plant").values())
+
+
+@pytest.mark.parametrize(("old", "new"), [("nobody", "x"), ("plant", "other"), ("plant", "plant")])
+async def test_renaming_nothing_or_onto_something_is_refused(bench: Bench, old: str, new: str) -> None:
+    await bench.mirror.cycles.register([source_row(), source_row("other")], file="c")
+    with pytest.raises(UsageError):
+        await bench.mirror.cycles.rename(old, new)
+    assert bench.rows("SELECT name FROM sources ORDER BY 1") == [("other",), ("plant",)]
+
+
+async def test_forgetting_takes_everything_of_one_source_and_nothing_of_another(bench: Bench) -> None:
+    await bench.mirror.cycles.register([source_row(), source_row("other")], file="c")
+    await fill(bench)
+    other = counts(bench, "other")
+    await bench.mirror.cycles.forget("plant")
+    assert not any(counts(bench, "plant").values())
+    assert counts(bench, "other") == other
+    assert bench.rows("SELECT COUNT(*) FROM seen") == [(0,)]
+    with pytest.raises(UsageError, match="no source 'plant'"):
+        await bench.mirror.cycles.forget("plant")
+
+
+async def test_a_cycle_that_a_process_left_open_is_interrupted_when_the_next_begins(bench: Bench) -> None:
+    first = await bench.mirror.cycles.begin("plant")
+    second = await bench.mirror.cycles.begin("plant")
+    ending = Ending(outcome="done", complete=True, state="up")
+    await bench.mirror.cycles.finish(second, "plant", Counts(listed=2, waited_s=1.5), ending)
+    assert bench.rows(
+        "SELECT id, outcome, complete, listed, waited_s, finished_at IS NULL FROM cycles ORDER BY id"
+    ) == [
+        (first, "interrupted", 0, 0, 0.0, 0),
+        (second, "done", 1, 2, 1.5, 0),
+    ]
+    assert bench.rows("SELECT state, last_complete_at, error FROM sources") == [("up", text_of(START), None)]
+    assert await bench.mirror.cycles.last_complete_at() == {"plant": START}
+
+
+async def test_a_source_is_never_up_before_its_first_complete_cycle_and_paused_when_a_person_says_so(
+    bench: Bench,
+) -> None:
+    cycles = bench.mirror.cycles
+    assert bench.rows("SELECT state FROM sources") == [("never",)]
+    await cycles.set_paused("plant", paused=True)
+    assert await cycles.is_paused("plant")
+    assert bench.rows("SELECT state FROM sources") == [("paused",)]
+    await cycles.set_paused("plant", paused=False)
+    assert not await cycles.is_paused("plant")
+    await cycles.set_due("plant", START)
+    assert bench.rows("SELECT next_due_at FROM sources") == [(text_of(START),)]
+
+
+async def test_what_a_person_accepted_is_kept_until_it_is_used(bench: Bench) -> None:
+    cycles = bench.mirror.cycles
+    assert await cycles.confirmed("plant") == await cycles.confirmed("nobody") == (None, None)
+    await cycles.confirm("plant", writes=3)
+    await cycles.confirm("plant", gone=0)
+    assert await cycles.confirmed("plant") == (3, 0)
+    await cycles.use_confirmed_writes("plant")
+    assert await cycles.confirmed("plant") == (None, 0)
+    await cycles.use_confirmed_gone("plant")
+    assert await cycles.confirmed("plant") == (None, None)
+
+
+async def test_instants_without_an_offset_are_refused(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="without an offset"):
+        text_of(START.replace(tzinfo=None))
+    assert text_of(START) == "2026-11-21T18:00:00.000Z"
+
+
+# The journal
+
+
+async def test_an_intent_is_on_record_before_its_outcome(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    id = await bench.mirror.journal.intend(CHANGE, Attempt(cycle=CycleId(7), number=2, plan="p.json"))
+    columns = "type, resource_id, cycle, plan, declarations, guard, etag, patch, attempt, outcome, finished_at"
+    assert bench.rows(f"SELECT {columns} FROM writes") == [
+        ("device", "a", 7, "p.json", "d", "if-match", "e", '{"displayName":"y"}', 2, "open", None)
+    ]
+    [left] = await bench.mirror.journal.left_open("plant")
+    assert (left.id, left.key, left.part, left.patch, left.etag) == (id, KEY, DOCUMENT, {"displayName": "y"}, "e")
+    assert await bench.mirror.journal.left_open("other") == []
+
+
+async def test_an_outcome_and_what_it_shows_go_in_together(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    id = await bench.mirror.journal.intend(CHANGE, Attempt(cycle=CycleId(7)))
+    outcome = Outcome(key=KEY, part=DOCUMENT, result=Result.APPLIED, status=200, request_id="r", error=None)
+    shown = resource("a", '{"id":"a","n":"after"}')
+    await bench.mirror.journal.conclude(id, outcome, cycle=CycleId(7), spec=SPEC, shown=[shown])
+    assert bench.rows("SELECT outcome, status, request_id, finished_at IS NOT NULL FROM writes") == [
+        ("applied", 200, "r", 1)
+    ]
+    assert bench.rows("SELECT patch, cycle FROM history WHERE event = 'updated'") == [('{"n":"after"}', 7)]
+    assert await bench.mirror.journal.left_open("plant") == []
+
+
+# What is wanted
+
+
+async def test_drift_counts_from_when_it_was_first_seen_and_goes_when_it_is_gone(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    wishes = bench.mirror.wishes
+    await wishes.declare([wish("d", {("displayName",): "y"})], CycleId(1), "plant")
+    absent = Leaf(path=("tags", "a.b"), actual=UNKNOWN, declared=ABSENT, declarations=("d", "e"))
+    drift = [Drift(key=KEY, leaf=NAME, state=DriftState.PENDING), Drift(key=KEY, leaf=absent, state=DriftState.UNKNOWN)]
+    await wishes.evaluate("plant", [await selected(bench, "d", "a")], drift)
+    since = bench.rows("SELECT DISTINCT since FROM drift")
+    bench.clock.step(600)
+    held = [Drift(key=KEY, leaf=NAME, state=DriftState.HELD, by="nobody"), drift[1]]
+    await wishes.evaluate("plant", [await selected(bench, "d", "a")], held)
+
+    assert bench.rows('SELECT path, actual, declared, declaration, state, "by" FROM drift ORDER BY path') == [
+        ("displayName", '"x"', '"y"', "d", "held", "nobody"),
+        ('tags."a.b"', None, None, "d, e", "unknown", None),
+    ]
+    assert bench.rows("SELECT DISTINCT since FROM drift") == since
+    assert bench.rows("SELECT drifting FROM sources") == [(1,)]
+    await wishes.evaluate("plant", [await selected(bench, "d", "a")], [])
+    assert bench.rows("SELECT COUNT(*) FROM drift") == [(0,)]
+
+
+async def test_a_declaration_that_disappears_releases_what_it_had_selected_source_by_source(bench: Bench) -> None:
+    await bench.mirror.cycles.register([source_row(), source_row("other")], file="c")
+    await bench.listed(page("a", "b", "c"))
+    await bench.listed(page("z"), source="other")
+    wishes, made = bench.mirror.wishes, wish("d", {("displayName",): "y", ("tags", "old"): ABSENT})
+    for source, ids in (("plant", "ab"), ("other", "z")):
+        await wishes.declare([made], CycleId(1), source)
+        await wishes.evaluate(source, [await selected(bench, "d", *ids)], [])
+
+    await wishes.declare([], CycleId(2), "plant")
+
+    patch = '{"declaration":"d","paths":["displayName","tags.old"]}'
+    released = "SELECT source, resource_id, cycle, patch FROM history WHERE event = 'released' ORDER BY 1, 2"
+    assert bench.rows(released) == [("plant", "a", 2, patch), ("plant", "b", 2, patch)]
+    assert bench.rows("SELECT name, matched FROM declarations") == [("d", 1)]
+    await wishes.declare([], CycleId(3), "other")
+    assert bench.rows(released)[0] == ("other", "z", 3, patch)
+    assert bench.rows("SELECT COUNT(*) FROM declarations") == [(0,)]
+    assert bench.rows("SELECT COUNT(*) FROM selected") == [(0,)]
+
+
+async def test_a_declaration_that_no_longer_names_a_source_is_released_there(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    wishes = bench.mirror.wishes
+    await wishes.declare([wish("d", {("displayName",): "y"})], CycleId(1), "plant")
+    await wishes.evaluate("plant", [await selected(bench, "d", "a")], [])
+    await wishes.declare([wish("d", {("displayName",): "y"}, sources=("other",))], CycleId(2), "plant")
+    assert bench.rows("SELECT resource_id FROM history WHERE event = 'released'") == [("a",)]
+
+
+async def test_a_held_declaration_keeps_what_it_had_selected_and_says_why(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    wishes, made = bench.mirror.wishes, wish("d", {("displayName",): "y"})
+    await wishes.declare([made], CycleId(1), "plant")
+    await wishes.evaluate("plant", [await selected(bench, "d", "a")], [])
+    await wishes.evaluate("plant", [await selected(bench, "d", error="it is wrong")], [])
+    assert bench.rows("SELECT error FROM declarations") == [("it is wrong",)]
+    await wishes.declare([], CycleId(2), "plant")
+    assert bench.rows("SELECT resource_id FROM history WHERE event = 'released'") == [("a",)]
+
+
+async def test_nothing_new_is_written_when_nothing_is_new(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    wishes, made = bench.mirror.wishes, wish("d", {("displayName",): "y"})
+    drift = [Drift(key=KEY, leaf=NAME, state=DriftState.PENDING)]
+    for _ in range(2):
+        await wishes.declare([made], CycleId(1), "plant")
+        await wishes.evaluate("plant", [await selected(bench, "d", "a")], drift)
+    async with bench.mirror._writer.transaction() as transaction:
+        before = (await transaction._connection.exec_driver_sql("SELECT total_changes()")).scalar_one()
+    await wishes.declare([made], CycleId(1), "plant")
+    await wishes.evaluate("plant", [await selected(bench, "d", "a")], drift)
+    async with bench.mirror._writer.transaction() as transaction:
+        after = (await transaction._connection.exec_driver_sql("SELECT total_changes()")).scalar_one()
+    assert after == before

@@ -1,0 +1,273 @@
+"""Listings: what they may say is gone, and what they may not."""
+
+import datetime
+
+import pytest
+
+from fleetsync.core.model import Detail, Part
+from tests.mirror.bench import SPEC, Bench, page, resource
+
+PROPERTIES = Part("properties")
+
+
+def properties(id: str, document: bytes = b'{"t":1}') -> Detail:
+    return Detail(id=id, part=PROPERTIES, document=document, desired=b"{}", reported=document)
+
+
+# P1
+
+
+async def test_two_complete_listings_make_a_row_gone(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    first = await bench.listed(page("a"))
+    assert await bench.bury(first) == []
+    second = await bench.listed(page("a"))
+    assert await bench.bury(second) == ["b"]
+    assert bench.events() == [("a", "added"), ("b", "added"), ("b", "gone")]
+    assert bench.rows("SELECT id FROM devices") == [("a",)]
+
+
+async def test_one_complete_listing_only_nominates(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    going = await bench.listed(page("a"))
+    assert await bench.missed(going, twice=False) == ["b"]
+    assert await bench.missed(going, twice=True) == []
+    assert bench.rows("SELECT id FROM devices ORDER BY id") == [("a",), ("b",)]
+
+
+async def test_a_resumed_listing_nominates_and_never_confirms(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.listed(page("a"))
+    await bench.cut_short(page("a", following="2"))
+    resumed = await bench.begin()
+    assert resumed.resumed
+    await bench.mirror.listings.record(resumed, [page("c")])
+    await bench.mirror.listings.complete(resumed)
+
+    assert await bench.missed(resumed, twice=True) == []
+    assert await bench.missed(resumed, twice=False) == ["b"]
+    assert await bench.bury(await bench.listed(page("a", "c"))) == ["b"]
+
+
+async def test_a_listing_that_is_not_believed_marks_nothing(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    for state in ("refused", "failed"):
+        going = await bench.begin()
+        await bench.mirror.listings.record(going, [page("a")])
+        await bench.mirror.listings.close(going, state, "why")
+    assert bench.rows("SELECT id FROM resource WHERE missed_since IS NOT NULL") == []
+    assert bench.rows("SELECT state, error FROM listing WHERE id > 1") == [("refused", "why"), ("failed", "why")]
+    assert await bench.missed(await bench.listed(page("a")), twice=True) == []
+
+
+async def test_a_listing_that_was_cut_short_and_abandoned_marks_nothing(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.cut_short(page("a", following="2"))
+    await bench.clock.advance(3600)
+    assert await bench.missed(await bench.listed(page("a")), twice=True) == []
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+async def test_a_direct_sighting_between_two_listings_starts_anew(bench: Bench, is_changed: bool) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.listed(page("a"))
+    await bench.sight(resource("b", '{"id":"b","n":"%s"}' % ("new" if is_changed else "b")))
+
+    assert await bench.bury(await bench.listed(page("a"))) == []
+    assert await bench.bury(await bench.listed(page("a"))) == ["b"]
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+async def test_a_part_that_was_read_between_two_listings_is_a_sighting_too(bench: Bench, is_changed: bool) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.sight(properties("b"))
+    await bench.listed(page("a"))
+    await bench.sight(properties("b", b'{"t":2}' if is_changed else b'{"t":1}'))
+
+    assert await bench.bury(await bench.listed(page("a"))) == []
+    assert await bench.bury(await bench.listed(page("a"))) == ["b"]
+
+
+async def test_a_sighting_while_a_listing_is_cut_short_counts_for_it(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.cut_short(page("a", following="2"))
+    await bench.sight(resource("b", '{"id":"b","n":"b"}'))
+    resumed = await bench.begin()
+    await bench.mirror.listings.record(resumed, [page("c")])
+    await bench.mirror.listings.complete(resumed)
+    assert await bench.missed(resumed, twice=False) == []
+
+
+async def test_a_listing_that_shows_it_again_starts_anew(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.listed(page("a"))
+    await bench.listed(page("a", "b"))
+    assert await bench.bury(await bench.listed(page("a"))) == []
+    assert bench.events() == [("a", "added"), ("b", "added")]
+
+
+async def test_what_cannot_be_read_is_there_all_the_same(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    for _ in range(3):
+        assert await bench.bury(await bench.listed(page("a", unreadable=("b", "never stored")))) == []
+    assert bench.rows("SELECT id FROM devices ORDER BY id") == [("a",), ("b",)]
+
+
+async def test_another_source_and_another_type_are_not_concerned(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    await bench.listed(page("a", "b"), source="other")
+    for _ in range(2):
+        assert await bench.bury(await bench.listed(page("c"))) == ([] if _ == 0 else ["a"])
+    assert bench.rows("SELECT source, id FROM resource WHERE gone_at IS NULL ORDER BY 1, 2") == [
+        ("other", "a"), ("other", "b"), ("plant", "c"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0, -1e9])
+async def test_clocks_that_step_do_not_make_anything_gone(bench: Bench, step_s: float) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.listed(page("a"))
+    bench.clock.step(step_s)
+    await bench.sight(resource("b"))
+    assert await bench.bury(await bench.listed(page("a"))) == []
+    bench.clock.step(-step_s)
+    assert await bench.bury(await bench.listed(page("a", "b"))) == []
+
+
+async def test_what_came_back_is_one_row_with_its_own_events(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.listed(page("a"))
+    await bench.bury(await bench.listed(page("a")))
+    before = bench.rows("SELECT no, first_seen_at FROM resource WHERE id = 'b'")
+    await bench.listed(page("a", "b"))
+
+    assert [event for id, event in bench.events() if id == "b"] == ["added", "gone", "returned"]
+    assert bench.rows("SELECT no, first_seen_at FROM resource WHERE id = 'b'") == before
+    assert bench.rows("SELECT gone_at, gone_reason FROM resources WHERE id = 'b'") == [(None, None)]
+    assert await bench.bury(await bench.listed(page("a"))) == []
+
+
+# Where a listing stands
+
+
+async def test_a_listing_goes_on_from_its_last_committed_cursor_with_all_it_has_seen(bench: Bench) -> None:
+    await bench.listed(page("a", "b", "c"))
+    cut = await bench.cut_short(page("a", following="2"), page("b", following="3"))
+    resumed = await bench.begin()
+    assert (resumed.id, resumed.cursor, resumed.pages, resumed.listed) == (cut.id, "3", 2, 2)
+    assert (resumed.pages_before, resumed.listed_before) == (2, 2)
+    await bench.mirror.listings.record(resumed, [page("c")])
+    showing = await bench.mirror.listings.showing(resumed)
+    assert (showing.listed, showing.known, showing.unseen) == (3, 3, 0)
+
+
+async def test_a_listing_without_a_committed_page_is_begun_anew(bench: Bench) -> None:
+    cut = await bench.cut_short()
+    anew = await bench.begin()
+    assert anew.id > cut.id
+    assert not anew.resumed
+    assert bench.rows("SELECT state FROM listing") == [("abandoned",), ("open",)]
+
+
+@pytest.mark.parametrize(
+    ("step_s", "is_resumed"), [(3500.0, True), (3600.0, False), (-3500.0, True), (-86_400.0, False)]
+)
+async def test_an_hour_is_the_life_of_a_cursor_whichever_way_the_clock_steps(
+    bench: Bench, step_s: float, is_resumed: bool
+) -> None:
+    await bench.cut_short(page("a", following="2"))
+    bench.clock.step(step_s)
+    assert (await bench.begin()).resumed is is_resumed
+
+
+async def test_a_listing_that_ended_and_was_not_judged_is_judged_without_a_request(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    await bench.cut_short(page("a"))
+    resumed = await bench.begin()
+    assert resumed.ended
+    assert resumed.cursor is None
+    showing = await bench.mirror.listings.showing(resumed)
+    assert (showing.listed, showing.known, showing.unseen) == (1, 2, 1)
+
+
+async def test_numbers_of_listings_only_grow(bench: Bench) -> None:
+    numbers = [(await bench.listed(page("a"))).id for _ in range(3)]
+    async with bench.mirror._writer.transaction() as transaction:
+        await transaction._connection.exec_driver_sql("DELETE FROM listing")
+    assert (await bench.begin()).id > max(numbers)
+
+
+# Duplicates
+
+
+async def test_a_device_twice_in_a_page_or_on_two_pages_is_one_row(bench: Bench) -> None:
+    await bench.listed(page("a", "a=2", "b"), page("b=2", "c"))
+    assert bench.rows("SELECT id, document ->> 'n' FROM devices ORDER BY id") == [
+        ("a", "a=2"),
+        ("b", "b=2"),
+        ("c", "c"),
+    ]
+    assert [id for id, event in bench.events() if event == "added"] == ["a", "b", "c"]
+
+
+# When it was looked at
+
+
+async def test_a_complete_listing_speaks_for_every_row_that_it_showed(bench: Bench) -> None:
+    first = await bench.listed(page("a", "b"))
+    second = await bench.listed(page("a", "b"))
+    assert bench.rows("SELECT DISTINCT observed_by FROM devices") == [(second.cycle,)]
+    assert bench.rows("SELECT DISTINCT seen_by FROM resource") == [(first.cycle,)]
+    [(observed_at,)] = bench.rows("SELECT DISTINCT observed_at FROM devices")
+    assert datetime.datetime.fromisoformat(observed_at) == second.started_at
+
+
+async def test_a_row_that_was_missed_keeps_the_time_of_the_last_listing_that_showed_it(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    shown = await bench.listed(page("a", "b"))
+    before = bench.rows("SELECT observed_at, observed_by FROM devices WHERE id = 'b'")
+    for _ in range(2):
+        await bench.listed(page("a"))
+    assert bench.rows("SELECT observed_at, observed_by FROM devices WHERE id = 'b'") == before
+    assert before[0][1] == shown.cycle
+
+
+async def test_a_sighting_is_later_than_the_listing_before_it_and_earlier_than_the_one_after(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    going = await bench.begin()
+    await bench.sight(resource("a", '{"id":"a","n":"a"}'), cycle=going.cycle)
+    [(at, by)] = bench.rows("SELECT observed_at, observed_by FROM devices")
+    assert by == going.cycle
+    later = await bench.listed(page("a"))
+    assert bench.rows("SELECT observed_by FROM devices") == [(later.cycle,)]
+    assert bench.rows("SELECT observed_at FROM devices") > [(at,)]
+
+
+async def test_a_second_listing_with_nothing_new_writes_no_row_and_no_event(bench: Bench) -> None:
+    await bench.listed(page("a", "b"))
+    before = bench.rows("SELECT * FROM resource"), bench.rows("SELECT * FROM event")
+    await bench.listed(page("a", "b"))
+    assert (bench.rows("SELECT * FROM resource"), bench.rows("SELECT * FROM event")) == before
+
+
+# Parts
+
+
+async def test_a_part_that_is_read_for_the_first_time_is_no_news_and_later_is(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    await bench.sight(properties("a"), properties("nobody"))
+    assert bench.events() == [("a", "added")]
+    await bench.sight(properties("a", b'{"t":2}'))
+    assert bench.rows("SELECT patch FROM history WHERE event = 'updated'") == [('{"properties":{"t":2}}',)]
+    before = bench.rows("SELECT * FROM resource")
+    await bench.sight(properties("a", b'{ "t": 2.0 }'))
+    assert bench.rows("SELECT * FROM resource") == before
+    assert bench.rows("SELECT desired_properties, reported_properties FROM devices") == [("{}", '{"t":2}')]
+
+
+async def test_odd_ids_are_parameters_and_nothing_more(bench: Bench) -> None:
+    ids = ["'; DROP TABLE resource; --", "a\nb", "\x1b[31m", "x" * 255, "温度計", "%", "_", "A", "a"]
+    shown = [resource(id, '{"id":0}') for id in ids]
+    await bench.sight(*shown)
+    assert sorted(id for (id,) in bench.rows("SELECT id FROM devices")) == sorted(ids)
+    assert SPEC.view == "devices"

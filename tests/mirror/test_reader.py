@@ -1,0 +1,212 @@
+"""Readers that can only read, and only so much."""
+
+import contextlib
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetsync.clock import Clock
+from fleetsync.errors import MirrorError, NotYetError, UsageError
+from fleetsync.mirror.reader import Reader
+from tests.fakes.clock import FakeClock
+from tests.mirror.bench import Bench, page
+from tests.mirror.columns import COLUMNS
+
+
+@pytest.fixture
+async def reader(bench: Bench) -> Any:
+    await bench.listed(page("a", "b"))
+    with contextlib.closing(Reader(bench.path, bench.clock)) as made:
+        yield made
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def ask(reader: Reader, sql: str) -> list[tuple[Any, ...]]:
+    return list(reader.question(sql)[1])
+
+
+async def test_a_question_has_its_columns_and_rows(reader: Reader) -> None:
+    columns, rows = reader.question("SELECT id, document ->> 'n' AS n FROM devices ORDER BY id")
+    assert (columns, list(rows)) == (("id", "n"), [("a", "a"), ("b", "b")])
+    assert reader.views == COLUMNS.keys()
+    assert reader.columns("drift") == set(COLUMNS["drift"])
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH some AS (SELECT id FROM devices) SELECT COUNT(*) FROM some",
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT MAX(i) FROM n",
+        "SELECT j.value FROM devices, json_each(document) j",
+        "SELECT t.fullkey FROM devices, json_tree(document) t",
+        "SELECT json_group_array(id) OVER () FROM devices",
+        "SELECT name FROM sqlite_master WHERE type = 'view'",
+        "SELECT COUNT(*) FROM devices d JOIN history h ON h.resource_id = d.id LEFT JOIN drift USING (source)",
+        "SELECT * FROM devices AS d WHERE observed_at > ago('1 day') AND upper(id) LIKE 'A%'",
+        "EXPLAIN QUERY PLAN SELECT * FROM devices",
+    ],
+)
+async def test_what_only_reads_views_is_allowed(reader: Reader, sql: str) -> None:
+    assert ask(reader, sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "VACUUM INTO '{folder}/stolen.db'",
+        "ATTACH '{folder}/stolen.db' AS x",
+        "DETACH main",
+        "PRAGMA journal_mode = DELETE",
+        "PRAGMA user_version",
+        "PRAGMA query_only = OFF",
+        "SELECT * FROM pragma_table_info('resource')",
+        "DELETE FROM resource",
+        "UPDATE devices SET id = 'x'",
+        "INSERT INTO resource (id) VALUES ('x')",
+        "CREATE TABLE x (a)",
+        "CREATE TEMP TABLE x (a)",
+        "CREATE TEMP VIEW x AS SELECT 1",
+        "DROP VIEW devices",
+        "REINDEX",
+        "ANALYZE",
+        "BEGIN",
+        "SAVEPOINT x",
+        "SELECT load_extension('x')",
+        "SELECT writefile('{folder}/x', 'x')",
+        "SELECT readfile('/etc/passwd')",
+        "SELECT randomblob(10)",
+        "SELECT zeroblob(1000000000)",
+        "SELECT hex(randomblob(1000000000))",
+        "SELECT random()",
+        "SELECT sqlite_version()",
+        "SELECT changes()",
+        "SELECT * FROM resource",
+        "SELECT cursor FROM listing",
+        "SELECT COUNT(*) FROM source",
+        "SELECT id FROM devices WHERE id IN (SELECT id FROM resource)",
+        "WITH devices AS (SELECT * FROM listing) SELECT * FROM devices",
+        "WITH x AS (WITH history AS (SELECT * FROM source) SELECT * FROM history) SELECT * FROM x",
+        "SELECT * FROM (SELECT * FROM source) AS devices",
+        "SELECT 1; SELECT 2",
+        "SELECT \ud800",
+        "SELECT nothing FROM devices",
+        "SELEC",
+        "",
+    ],
+)
+async def test_what_does_anything_else_is_refused_and_leaves_no_trace(
+    reader: Reader, sql: str, tmp_path: Path, bench: Bench
+) -> None:
+    files, rows = files_in(tmp_path), bench.rows("SELECT * FROM resource")
+    if sql:
+        with pytest.raises(UsageError):
+            ask(reader, sql.replace("{folder}", str(tmp_path)))
+    else:
+        assert ask(reader, sql) == []
+    assert files_in(tmp_path) == files
+    assert bench.rows("SELECT * FROM resource") == rows
+    assert ask(reader, "SELECT COUNT(*) FROM devices") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT printf('%.*c', 9000000, 'x') || printf('%.*c', 9000000, 'x')",
+        "SELECT replace(printf('%.*c', 10000000, 'x'), 'x', 'yyy')",
+        "SELECT length(group_concat(document || printf('%.*c', 9000000, 'x'))) FROM devices",
+        "SELECT '" + "x" * 20_000_000 + "'",
+    ],
+)
+async def test_what_grows_too_large_ends(reader: Reader, sql: str) -> None:
+    with pytest.raises(UsageError, match="big"):
+        ask(reader, sql)
+
+
+async def test_a_format_that_grows_too_large_gives_nothing(reader: Reader) -> None:
+    assert ask(reader, "SELECT printf('%.*c', 100000000, 'x')") == [(None,)]
+
+
+class Hurrying(FakeClock):
+    """A clock on which a second passes whenever somebody looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seconds = itertools.count()
+
+    def monotonic_s(self) -> float:
+        return float(next(self._seconds))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n",
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+    ],
+)
+async def test_what_never_ends_ends_at_the_time_limit(bench: Bench, sql: str) -> None:
+    clock = Hurrying()
+    with contextlib.closing(Reader(bench.path, clock)) as reader:
+        with pytest.raises(UsageError, match="longer than 30 s"):
+            ask(reader, sql)
+        assert 30 <= clock.monotonic_s() < 60
+        assert ask(reader, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [("30 days", "2026-10-22T18:01:00.000Z"), ("1 second", "2026-11-21T18:00:59.000Z"),
+     (" 2  hours ", "2026-11-21T16:01:00.000Z"), ("1 week", "2026-11-14T18:01:00.000Z"),
+     ("0 minutes", "2026-11-21T18:01:00.000Z")],
+)  # fmt: skip
+async def test_ago_is_an_instant_as_the_database_writes_it(reader: Reader, text: str, instant: str) -> None:
+    assert ask(reader, f"SELECT ago('{text}')") == [(instant,)]
+
+
+@pytest.mark.parametrize("text", ["30", "days", "-1 days", "1 month", "1.5 days", "", "9999999 days", "1 day\n2"])
+async def test_ago_takes_nothing_else(reader: Reader, text: str) -> None:
+    with pytest.raises(UsageError):
+        ask(reader, f"SELECT ago('{text}')")
+    with pytest.raises(UsageError):
+        ask(reader, "SELECT ago(NULL)")
+
+
+async def test_a_reader_sees_what_is_committed_and_holds_nobody_up(reader: Reader, bench: Bench) -> None:
+    await bench.listed(page("c"))
+    assert ask(reader, "SELECT COUNT(*) FROM devices") == [(3,)]
+    rows = reader.question("SELECT id FROM devices")[1]
+    next(rows)
+    await bench.listed(page("d"))
+    assert ask(reader, "SELECT COUNT(*) FROM devices") == [(4,)]
+
+
+def test_a_database_that_is_not_there_comes_later_and_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(NotYetError):
+        Reader(tmp_path / "none.db", FakeClock())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_text("no database, but long enough" * 100)
+    with pytest.raises(MirrorError, match=r"text\.db"):
+        Reader(path, FakeClock())
+
+
+def test_an_interrupted_reader_that_was_closed_is_left_alone(database: Path) -> None:
+    clock: Clock = FakeClock()
+    reader = Reader(database, clock)
+    reader.close()
+    reader.interrupt()
+
+
+def test_a_path_may_be_odd(database: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "what? 50%25 #1.db"
+    odd.write_bytes(database.read_bytes())
+    with contextlib.closing(Reader(odd, FakeClock())) as reader:
+        assert ask(reader, "SELECT COUNT(*) FROM devices") == [(0,)]

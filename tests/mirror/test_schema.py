@@ -1,0 +1,265 @@
+"""The file: who may open it, what is in it, and how it is left."""
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+import fleetsync
+from fleetsync.errors import LockedError, MirrorError, SchemaMismatchError
+from fleetsync.mirror import schema
+from fleetsync.mirror.lock import is_locked, lock_file
+from fleetsync.mirror.mirror import open_mirror
+from fleetsync.mirror.tables import metadata
+from fleetsync.mirror.views import views
+from fleetsync.providers.iot_central import KIND
+from tests.fakes.clock import FakeClock
+from tests.mirror.bench import source_row
+from tests.mirror.columns import COLUMNS
+
+PACKAGE = Path(fleetsync.__file__).parent
+
+
+def query(path: Path, sql: str, mode: str = "ro") -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True)) as connection:
+        found = connection.execute(sql).fetchall()
+        connection.commit()
+        return found
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+async def open_and_close(path: Path, *, upgrade: bool = False) -> None:
+    async with open_mirror(path, [KIND], FakeClock(), upgrade=upgrade) as mirror:
+        await mirror.cycles.register([source_row()], file="config.toml")
+
+
+def test_the_migrations_make_the_tables_that_the_code_works_with(database: Path) -> None:
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_views_have_exactly_their_columns_in_order(database: Path) -> None:
+    names = {str(name) for (name,) in query(database, "SELECT name FROM sqlite_master WHERE type = 'view'")}
+    assert names == COLUMNS.keys()
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        found = {
+            view: [column[0] for column in connection.execute(f"SELECT * FROM {view}").description] for view in names
+        }
+    assert found == COLUMNS
+
+
+async def test_opening_what_is_up_to_date_changes_no_byte_of_the_schema(database: Path) -> None:
+    await open_and_close(database)
+    before = query(database, "PRAGMA schema_version")
+    await open_and_close(database)
+    assert query(database, "PRAGMA schema_version") == before
+
+
+async def test_views_of_another_version_are_made_anew(database: Path) -> None:
+    query(database, "DROP VIEW drift", "rw")
+    query(database, "CREATE VIEW old AS SELECT 1", "rw")
+    await open_and_close(database)
+    names = {name for (name,) in query(database, "SELECT name FROM sqlite_master WHERE type = 'view'")}
+    assert names == COLUMNS.keys()
+
+
+async def test_a_new_file_is_made_with_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "new.db"
+    await open_and_close(path)
+    assert query(path, "SELECT version_num FROM alembic_version") == [(schema.head(),)]
+
+
+@pytest.mark.parametrize("name", ["a b.db", "50%25.db", "100%.db", "what?.db", "no#1.db", "ü.db", "a'b.db"])
+async def test_a_file_may_have_an_odd_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    await open_and_close(path)
+    schema.backup(path, tmp_path / f"copy of {name}")
+    assert query(path, "SELECT name FROM sources") == query(tmp_path / f"copy of {name}", "SELECT name FROM sources")
+    assert names_in(tmp_path) == sorted([name, f"{name}.lock", f"copy of {name}"])
+
+
+LATER = """
+import asyncio, sys
+from pathlib import Path
+from fleetsync.clock import SystemClock
+from fleetsync.errors import SchemaMismatchError
+from fleetsync.mirror.mirror import open_mirror
+from fleetsync.mirror.schema import migrations
+from fleetsync.providers.iot_central import KIND
+
+async def main(path):
+    assert migrations() == Path(sys.argv[2])
+    try:
+        async with open_mirror(path, [KIND], SystemClock()):
+            sys.exit("it was not refused")
+    except SchemaMismatchError as error:
+        assert "db upgrade" in str(error), error
+    assert not list(path.parent.glob("*.bak"))
+    async with open_mirror(path, [KIND], SystemClock(), upgrade=True):
+        pass
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_an_older_database_is_refused_until_it_is_upgraded_after_a_backup(database: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "later" / "fleetsync"
+    shutil.copytree(PACKAGE, installed, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(schema.migrations(), installed / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    (installed / "migrations" / "versions" / "9999_later.py").write_text(
+        f'revision = "9999"\ndown_revision = "{schema.head()}"\n\n\ndef upgrade():\n    pass\n'
+    )
+    before = query(database, "SELECT version_num FROM alembic_version")
+
+    done = subprocess.run(
+        [sys.executable, "-c", LATER, str(database), str(installed / "migrations")],
+        cwd=installed.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert query(database, "SELECT version_num FROM alembic_version") == [("9999",)]
+    [backup] = database.parent.glob("*.bak")
+    assert backup.name == f"mirror.db.{schema.head()}.bak"
+    assert query(backup, "SELECT version_num FROM alembic_version") == before
+    assert backup.stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_newer_database_is_refused_and_left_as_it_is(database: Path) -> None:
+    query(database, "UPDATE alembic_version SET version_num = '9999'", "rw")
+    before = content_of(database)
+    for upgrade in (False, True):
+        with pytest.raises(SchemaMismatchError, match="newer fleetsync"):
+            await open_and_close(database, upgrade=upgrade)
+    assert query(database, "PRAGMA journal_mode") == [("delete",)]
+    assert content_of(database)[100:] == before[100:]
+
+
+async def test_a_database_of_somebody_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    query(path, "CREATE TABLE theirs (a)", "rwc")
+    before = content_of(path)
+    with pytest.raises(SchemaMismatchError, match="not a database of fleetsync: it holds theirs"):
+        await open_and_close(path, upgrade=True)
+    assert query(path, "PRAGMA journal_mode") == [("delete",)]
+    assert content_of(path)[100:] == before[100:]
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_text("not a database, but long enough to be read as one" * 30)
+    before = content_of(path)
+    with pytest.raises(MirrorError, match=r"text\.db"):
+        await open_and_close(path)
+    assert content_of(path) == before
+
+
+async def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MirrorError, match="file"):
+        await open_and_close(tmp_path / "file" / "x.db")
+
+
+async def test_a_second_opening_says_who_has_it(database: Path) -> None:
+    async with open_mirror(database, [KIND], FakeClock()):
+        assert is_locked(database)
+        with pytest.raises(LockedError, match=r"in use by process \d+"):
+            await open_and_close(database)
+    assert not is_locked(database)
+    await open_and_close(database)
+
+
+def test_a_lock_ends_with_its_process(database: Path) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom fleetsync.mirror.lock import locked\n"
+        "with locked(Path(sys.argv[1])):\n    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(database)], check=False)
+    assert lock_file(database).exists()
+    assert not is_locked(database)
+
+
+def test_asking_for_a_lock_makes_no_file(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_while_it_is_open_it_is_durable_and_readable_and_afterwards_one_file(database: Path) -> None:
+    async with open_mirror(database, [KIND], FakeClock()) as mirror:
+        await mirror.cycles.register([source_row()], file="c")
+        assert query(database, "PRAGMA journal_mode") == [("wal",)]
+        assert query(database, "SELECT name FROM sources") == [("plant",)]
+        async with mirror._writer.transaction() as transaction:
+            found = await transaction._connection.exec_driver_sql("PRAGMA synchronous")
+            assert found.scalar_one() == 2
+    assert query(database, "PRAGMA journal_mode") == [("delete",)]
+    assert names_in(database.parent) == ["mirror.db", "mirror.db.lock"]
+    assert query(database, "SELECT name FROM sources") == [("plant",)]
+
+
+async def test_the_journal_goes_back_also_when_the_work_failed(database: Path) -> None:
+    async def fail() -> None:
+        async with open_mirror(database, [KIND], FakeClock()) as mirror:
+            await mirror.cycles.register([source_row()], file="c")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert query(database, "PRAGMA journal_mode") == [("delete",)]
+    assert query(database, "SELECT name FROM sources") == [("plant",)]
+
+
+async def test_a_reader_that_still_has_the_file_keeps_the_journal_and_loses_nothing(database: Path) -> None:
+    async with open_mirror(database, [KIND], FakeClock()) as mirror:
+        reader = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM sources").fetchall()
+        await mirror.cycles.register([source_row()], file="c")
+    reader.close()
+    await open_and_close(database)
+    assert query(database, "SELECT name FROM sources") == [("plant",)]
+    assert query(database, "PRAGMA journal_mode") == [("delete",)]
+
+
+async def test_a_backup_is_the_database_at_one_instant_and_never_overwrites(database: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+    async with open_mirror(database, [KIND], FakeClock()) as mirror:
+        await mirror.cycles.register([source_row()], file="c")
+        schema.backup(database, target)
+        await mirror.cycles.register([source_row("other")], file="c")
+    assert query(target, "SELECT name FROM sources") == [("plant",)]
+    before = content_of(target)
+    with pytest.raises(MirrorError, match="exists already"):
+        schema.backup(database, target)
+    assert content_of(target) == before
+
+
+def test_a_backup_that_cannot_be_made_says_why(tmp_path: Path, database: Path) -> None:
+    with pytest.raises(MirrorError, match="backup of"):
+        schema.backup(tmp_path / "none.db", tmp_path / "copy.db")
+    with pytest.raises(MirrorError, match="backup of"):
+        schema.backup(database, tmp_path / "none" / "copy.db")
+    (tmp_path / "text.db").write_text("no database at all" * 100)
+    with pytest.raises(MirrorError, match="backup of"):
+        schema.backup(tmp_path / "text.db", tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_kind_whose_types_have_no_column_of_a_shared_view_shows_null_there() -> None:
+    assert views([KIND]).keys() == COLUMNS.keys()

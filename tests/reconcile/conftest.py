@@ -1,0 +1,45 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from fleetsync.mirror.mirror import open_mirror
+from fleetsync.providers.iot_central import KIND
+from tests.fakes.clock import FakeClock
+from tests.reconcile.rig import Rig, make_rig
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty database with the schema in it."""
+    path = tmp_path_factory.mktemp("template") / "empty.db"
+
+    async def make() -> None:
+        async with open_mirror(path, [KIND], FakeClock()):
+            pass
+
+    asyncio.run(make())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.fixture
+def make(tmp_path: Path, template: Path) -> Callable[..., Rig]:
+    """Return a maker of rigs; the caller opens their mirrors."""
+    numbers = iter(range(1_000_000))
+    return lambda **more: make_rig(tmp_path / f"{next(numbers)}.db", template, **more)
+
+
+@pytest.fixture
+async def rig(make: Callable[..., Rig]) -> AsyncIterator[Rig]:
+    """Give a source with twelve devices, three to a page."""
+    made = make(page_size=3)
+    async with made.opened():
+        yield made

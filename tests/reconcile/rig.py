@@ -1,0 +1,156 @@
+"""One source over the simulated cloud, a mirror in a file, and a clock that only tests move."""
+
+import contextlib
+import datetime
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fleetsync.config.settings import AuthSettings, Limits, Mode, SourceSettings, WeakestGuard
+from fleetsync.core.declaration import Declaration
+from fleetsync.core.model import ResourceType
+from fleetsync.core.path import leaves
+from fleetsync.mirror.cycles import SourceRow
+from fleetsync.mirror.mirror import Mirror, open_mirror
+from fleetsync.providers.base import Endpoint
+from fleetsync.providers.iot_central import KIND, PROVIDER, Settings
+from fleetsync.reconcile.cycle import Cycle, Done, Job
+from fleetsync.reconcile.reviewed import Reviewed
+from fleetsync.simulator import Cloud, Options, WriteRecord
+from fleetsync.transport.http import Http
+from tests.fakes.clock import FakeClock
+from tests.fakes.http import CloudHttp
+
+NAME = "plant"
+URL = "http://127.0.0.1:8080"
+OPTIONS = Options(listen="127.0.0.1:8080", devices=12, seed=3, rate="none", latency_s=0.0)
+ALL_TYPES = tuple(spec.type for spec in KIND.types)
+UNLIMITED = Limits(max_gone=1.0, max_writes=3.0)
+SOURCE = SourceSettings(
+    name=NAME,
+    kind=KIND,
+    url=URL,
+    auth=AuthSettings(method="none"),
+    own=Settings(),
+    resources=(ResourceType("device"),),
+    interval_s=300.0,
+    mode=Mode.MANUAL,
+    weakest_guard=WeakestGuard.REREAD,
+    limits=UNLIMITED,
+)
+ROW = SourceRow(name=NAME, kind="iot-central", url=URL, mode="manual", identity="iot-central at here")
+
+
+def declare(desired: Mapping[str, object], name: str = "wish", where: str | None = None, **more: Any) -> Declaration:
+    """Return a declaration; `desired` is nested as users write it."""
+    return Declaration(name=name, file=f"{name}.toml", line=1, leaves=dict(leaves(desired)), where=where, **more)
+
+
+@dataclass
+class Rig:
+    """Everything that a cycle works with. Between cycles a test changes what it likes."""
+
+    path: Path
+    clock: FakeClock
+    cloud: Cloud
+    http: CloudHttp
+    settings: SourceSettings = SOURCE
+    declarations: Sequence[Declaration] = ()
+    layers: Callable[[CloudHttp], Http] = lambda http: http
+    longest_s: Mapping[str, float] = field(default_factory=lambda: {NAME: 900.0})
+    mirror: Mirror | None = None
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Mirror]:
+        """Open the mirror for as long as the block lasts."""
+        async with open_mirror(self.path, [KIND], self.clock) as mirror:
+            await mirror.cycles.register([ROW], file="config.toml")
+            self.mirror = mirror
+            try:
+                yield mirror
+            finally:
+                self.mirror = None
+
+    def job(self) -> Job:
+        assert self.mirror is not None
+        endpoint = Endpoint(name=NAME, url=URL, http=self.layers(self.http), settings=self.settings.own)
+        return Job(
+            source=PROVIDER.connect(endpoint),
+            settings=self.settings,
+            meter=self.http,
+            mirror=self.mirror,
+            clock=self.clock,
+            declarations=self.declarations,
+            longest_s=self.longest_s,
+        )
+
+    async def cycle(self, *, write: bool = False, reviewed: Reviewed | None = None) -> Done:
+        """Run one cycle; an hour passes nowhere, but a minute before each."""
+        await self.clock.advance(60)
+        return await self.clock.run(Cycle(self.job(), write=write, reviewed=reviewed).run())
+
+    def limit(self, **limits: Any) -> None:
+        """Change the safety limits."""
+        self.settings = replace(self.settings, limits=replace(self.settings.limits, **limits))
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return what a reader of the database sees."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def ids(self) -> list[str]:
+        """Return the ids of the devices that the mirror believes to be there."""
+        return [id for (id,) in self.rows("SELECT id FROM devices ORDER BY id")]
+
+    def documents(self) -> dict[str, Any]:
+        """Return the devices of the mirror."""
+        return {id: json.loads(document) for id, document in self.rows("SELECT id, document FROM devices")}
+
+    def truth(self) -> dict[str, Any]:
+        """Return the devices as the service has them."""
+        devices = self.cloud.application.devices
+        return {entry.id: devices.document(entry) for entry in devices}
+
+    def events(self) -> list[tuple[str, str]]:
+        """Return the history as resource id and event, oldest first."""
+        return self.rows("SELECT resource_id, event FROM history ORDER BY id")
+
+    def writes(self) -> list[WriteRecord]:
+        """Return what the service saw of our writes."""
+        return [write for write in self.cloud.counters.writes if write.by == "client"]
+
+    def carried_out(self) -> list[WriteRecord]:
+        """Return our writes that the service carried out."""
+        return [write for write in self.writes() if write.status < 300]
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return the journal as resource id and outcome, oldest first."""
+        return self.rows("SELECT resource_id, outcome FROM writes ORDER BY id")
+
+    def content(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return all of `resources`, but for when it was last looked at, and all of `history`, `drift` and `writes`."""
+        columns = "source, kind, type, id, document, etag, first_seen_at, changed_at, gone_at, gone_reason"
+        return {
+            "resources": self.rows(f"SELECT {columns} FROM resources ORDER BY type, id"),
+            "history": self.rows("SELECT * FROM history ORDER BY id"),
+            "drift": self.rows("SELECT * FROM drift ORDER BY 1, 2, 3, 4"),
+            "writes": self.rows("SELECT * FROM writes ORDER BY id"),
+        }
+
+
+def make_rig(path: Path, template: Path, *, page_size: int | None = None, **options: Any) -> Rig:
+    """Return a rig on a fresh database; `template` is an empty one, since migrating takes time."""
+    shutil.copyfile(template, path)
+    clock = FakeClock()
+    cloud = Cloud(replace(OPTIONS, **options), now=lambda: clock.now().timestamp())
+    return Rig(path=path, clock=clock, cloud=cloud, http=CloudHttp(cloud, clock, page_size=page_size))
+
+
+def at(rig: Rig, seconds: float) -> str:
+    """Return an instant `seconds` before now, as the database writes it."""
+    instant = rig.clock.now() - datetime.timedelta(seconds=seconds)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
