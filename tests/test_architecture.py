@@ -1,4 +1,4 @@
-"""What holds the parts together. The layers are import-linter's (`make lint`)."""
+"""What holds the parts together. The layers are import-linter's (`make lint`), the documentation is `test_docs.py`'s."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import pytest
 
 from fleetsync.providers.base import kinds, load
 from fleetsync.providers.iot_central import PROVIDER
-from tests.mirror.columns import COLUMNS
 from tests.providers.contract import ProviderContract
 
 TESTS = Path(__file__).parent
@@ -35,10 +34,3 @@ def test_every_provider_says_what_it_is(kind: str) -> None:
 
 def test_there_is_a_provider() -> None:
     assert PROVIDER.kind.name in kinds()
-
-
-@pytest.mark.skip(reason="README.md comes with the documentation; `tests/mirror/columns.py` is what it has to say")
-def test_every_view_and_column_of_the_database_is_documented() -> None:
-    readme = (TESTS.parent / "README.md").read_text()
-    missing = [f"{view}.{name}" for view, names in COLUMNS.items() for name in names if f"`{name}`" not in readme]
-    assert missing == []

@@ -65,9 +65,15 @@ async def serve(path: Path, carry_out: CarryOut, clock: Clock) -> AsyncIterator[
         async with together() as group:
 
             def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                if not server.is_serving():
+                    # Let in while the door was closing: nobody would take leave of it any more.
+                    writer.transport.abort()
+                    return
                 client = group.create_task(_answer(reader, writer, carry_out, clock))
                 clients.add(client)
                 client.add_done_callback(clients.discard)
+                # Also of one that was cancelled before its first step.
+                client.add_done_callback(lambda _: writer.transport.abort())
 
             server = await asyncio.start_server(welcome, sock=listener, limit=MOST_BYTES)
             try:
@@ -98,11 +104,10 @@ async def _answer(
         reply = command if isinstance(command, Reply) else await carry_out(command, report)
         if not writer.is_closing():
             writer.write(_encoded(_Line(reply=reply)))
-            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
     except OSError:
         return  # the client went away; what it asked for was done
-    finally:
-        writer.close()
 
 
 async def _request(reader: asyncio.StreamReader, clock: Clock) -> Command | Reply:

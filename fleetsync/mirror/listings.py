@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
@@ -24,6 +24,9 @@ from fleetsync.mirror.tables import coverage, listing, resource, seen, text_of
 # A cursor that is older is not tried: services let them die, and the pages before it are stale.
 CURSOR_LIFE = datetime.timedelta(hours=1)
 
+_COUNT = select(func.count()).where(
+    resource.c.source == bindparam("source"), resource.c.type == bindparam("type"), resource.c.gone_at.is_(None)
+)
 _KNOWN = (
     select(resource.c.no, resource.c.id, resource.c.missed_since, resource.c.seen_at, resource.c.seen_by)
     .where(resource.c.source == bindparam("source"), resource.c.type == bindparam("type"))
@@ -166,17 +169,20 @@ class Listings:
 
     async def showing(self, going: Listing) -> Showing:
         """Return what a listing that reached its end showed, against what is known."""
-        known = unseen = 0
         async with self._writer.transaction() as transaction:
-            async for rows in self._known(transaction, going):
-                known += len(rows)
-                unseen += sum(row.no not in going.seen for row in rows)
-        return Showing(listed=going.listed, known=known, unseen=unseen)
+            return await self._showing(transaction, going)
+
+    async def _showing(self, transaction: Transaction, going: Listing) -> Showing:
+        """Count instead of looking row by row: every row that was seen is one that is known."""
+        ((known,),) = await transaction.rows(_COUNT, {"source": going.source, "type": going.type})
+        return Showing(listed=going.listed, known=known, unseen=known - len(going.seen))
 
     async def complete(self, going: Listing) -> None:
         """Close a listing that reached its end and is believed: it speaks for every row but those it missed."""
         async with self._writer.transaction() as transaction:
-            known = await self._mark_missed(transaction, going)
+            showing = await self._showing(transaction, going)
+            if showing.unseen:
+                await self._mark_missed(transaction, going)
             await self._close(transaction, going.id, "complete", None)
             row = {
                 "source": going.source,
@@ -184,7 +190,7 @@ class Listings:
                 "listing": going.id,
                 "observed_at": going.started_at,
                 "observed_by": going.cycle,
-                "known": known,
+                "known": showing.known,
             }
             await transaction.upsert(coverage, ("source", "type"), [row])
 
@@ -228,8 +234,8 @@ class Listings:
             )
             await resources.note(transaction, scope, [(row.id, Event.GONE, None) for row in rows])
 
-    async def _mark_missed(self, transaction: Transaction, going: Listing) -> int:
-        """Mark the rows that this listing is the first not to show; return how many rows are known.
+    async def _mark_missed(self, transaction: Transaction, going: Listing) -> None:
+        """Mark the rows that this listing is the first not to show.
 
         When they were last observed is written into them, since coverage no longer speaks for them.
         """
@@ -239,14 +245,11 @@ class Listings:
             )
         )
         listed_at, listed_by = before[0] if before else (going.started_at, -1)
-        known = 0
         async for rows in self._known(transaction, going):
-            known += len(rows)
             missed = [row for row in rows if row.missed_since is None and row.no not in going.seen]
             last = ((listed_at, listed_by) if listed_by > row.seen_by else (row.seen_at, row.seen_by) for row in missed)
             marks = [(going.id, text_of(at), by, row.no) for row, (at, by) in zip(missed, last, strict=True)]
             await transaction.run_many(_MISS, marks)
-        return known
 
     async def _known(self, transaction: Transaction, going: Listing) -> AsyncIterator[Sequence[Any]]:
         """Yield the rows that are there, in batches; how many there are does not matter to the memory."""

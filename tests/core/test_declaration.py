@@ -77,6 +77,13 @@ def test_disagreement_below_a_higher_priority_does_not_matter() -> None:
     assert wish.leaves == (Wanted(path=("t",), value=3, declarations=("c",)),)
 
 
+def test_one_that_agrees_with_the_winner_does_not_fight_its_equals() -> None:
+    high, agrees = declared("a", {("t",): 1}, priority=1), declared("b", {("t",): 1})
+    wish = merge([high, agrees, declared("c", {("t",): 2})])
+    assert wish.contradictions == ()
+    assert wish.leaves == (Wanted(path=("t",), value=1, declarations=("a", "b")),)
+
+
 PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(tuple)
 LEAVES = st.dictionaries(PATHS, st.integers(0, 1), max_size=3)
 

@@ -11,10 +11,13 @@ import pytest
 
 from fleetsync.config.settings import WeakestGuard
 from fleetsync.core.declaration import ABSENT
+from fleetsync.core.model import CycleId
 from fleetsync.core.plan import GuardKind
 from fleetsync.errors import AuthError, ServerFaultError, ThrottledError, TransientError, UnsafePlanError
+from fleetsync.mirror.journal import Attempt
+from fleetsync.providers.base import Target
 from fleetsync.providers.iot_central import STABLE, Settings
-from fleetsync.reconcile.apply import MOST_ATTEMPTS, MOST_TROUBLES
+from fleetsync.reconcile.apply import MOST_ATTEMPTS, MOST_TROUBLES, Apply
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.http import Http, Request, Response
 from tests.fakes.http import CloudHttp, is_write, lost, refused
@@ -438,6 +441,20 @@ async def test_an_open_write_to_a_device_that_cannot_be_stored_does_not_stop_the
 
     assert rig.outcomes() == [(id, "unknown")]
     assert "a-new-one" in rig.ids()
+
+
+async def test_a_device_with_an_open_write_is_not_written_to(rig: Rig) -> None:
+    wants(rig, declare(NAMED))
+    plan = (await rig.cycle()).plan
+    assert plan is not None
+    assert rig.mirror is not None
+    await rig.mirror.journal.intend(plan.changes[0], Attempt(cycle=CycleId(1)))
+    target = rig.job().source
+    assert isinstance(target, Target)
+
+    await rig.clock.run(Apply(target, rig.mirror, CycleId(1)).run(plan.changes, lambda _: None))
+
+    assert {write.id for write in rig.carried_out()} == set(rig.truth()) - {plan.changes[0].key.id}
 
 
 async def test_an_answer_that_is_no_answer_is_read_after(rig: Rig) -> None:

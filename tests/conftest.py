@@ -1,0 +1,14 @@
+"""What every test begins with."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the log: it belongs to the process."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
