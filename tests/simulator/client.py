@@ -65,6 +65,54 @@ class Client:
         return [item["id"] for page in self.pages(path, size, most) for item in page["value"]]
 
 
+HUB_VERSION = "2021-04-12"
+
+
+@dataclass
+class HubClient:
+    """A careful client of the simulated IoT Hub."""
+
+    cloud: Cloud
+    clock: HandClock
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> SimResponse:
+        found = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        separator = "&" if "?" in path else "?"
+        target = f"/{path}{separator}api-version={HUB_VERSION}"
+        return self.cloud.handle_hub(SimRequest(method=method, target=target, headers=found, body=content))
+
+    def device(self, device_id: str, method: str = "GET", body: object = None, **headers: str) -> SimResponse:
+        return self.call(method, f"devices/{quote(device_id, safe='')}", body, **headers)
+
+    def twin(self, device_id: str, method: str = "GET", body: object = None, **headers: str) -> SimResponse:
+        return self.call(method, f"twins/{quote(device_id, safe='')}", body, **headers)
+
+    def query(self, text: str, *, size: int | None = None, token: str | None = None) -> SimResponse:
+        headers = {} if size is None else {"x-ms-max-item-count": str(size)}
+        if token is not None:
+            headers["x-ms-continuation"] = token
+        return self.call("POST", "devices/query", {"query": text}, **headers)
+
+    def pages(self, text: str, *, size: int | None = None, most: int = 100) -> list[SimResponse]:
+        found: list[SimResponse] = []
+        token: str | None = None
+        while len(found) < most:
+            found.append(self.query(text, size=size, token=token))
+            assert found[-1].status == 200, found[-1].body
+            token = found[-1].headers.get("x-ms-continuation")
+            if not token:
+                break
+        return found
+
+    def rows(self, text: str = "SELECT * FROM devices", *, size: int | None = None) -> list[dict[str, Any]]:
+        return [row for page in self.pages(text, size=size) for row in page.json()]
+
+
+def error_name(answer: SimResponse) -> tuple[int, str | None]:
+    return answer.status, answer.headers.get("iothub-errorcode")
+
+
 def next_target(page: dict[str, Any]) -> str | None:
     link = page.get("nextLink")
     if link is None:

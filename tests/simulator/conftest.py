@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from fleetsync.simulator import Cloud, Options
-from tests.simulator.client import Client, HandClock
+from tests.simulator.client import Client, HandClock, HubClient
 
 OPTIONS = Options(devices=60, seed=7, rate="none", latency_s=0.0)
 
@@ -27,3 +27,21 @@ def make(clock: HandClock) -> Callable[..., Client]:
 @pytest.fixture
 def client(make: Callable[..., Client]) -> Client:
     return make()
+
+
+@pytest.fixture
+def make_hub(clock: HandClock) -> Callable[..., HubClient]:
+    """Return a maker of clients of an IoT Hub with sixty devices, no limits, and an index that lags by a second."""
+    options = replace(
+        OPTIONS, kinds=("iot-central", "iot-hub"), hub_devices=60, hub_tier="none", hub_page_size=25, index_lag_s=1.0
+    )
+
+    def made(**changes: object) -> HubClient:
+        return HubClient(cloud=Cloud(replace(options, **changes), now=clock), clock=clock)  # type: ignore[arg-type]
+
+    return made
+
+
+@pytest.fixture
+def hub(make_hub: Callable[..., HubClient]) -> HubClient:
+    return make_hub()

@@ -117,7 +117,7 @@ class TestPages:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kinds": ("iot-hub",)}, "iot-hub"),
+        ({"kinds": ("iot-moon",)}, "iot-moon"),
         ({"life": "wild"}, "wild"),
         ({"devices": -1}, "negative"),
         ({"listen": "0.0.0.0:80"}, "loopback"),

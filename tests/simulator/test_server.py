@@ -1,13 +1,18 @@
 """Over a real socket: what needs one."""
 
 import asyncio
+import base64
 import functools
+import hashlib
+import hmac
 import ssl
 import stat
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msal
@@ -238,3 +243,65 @@ async def test_a_folder_that_cannot_be_filled_is_named(tmp_path: Path) -> None:
     with pytest.raises(SimulatorError, match="cannot keep certificates"):
         async with cloud(tls=files_are_no_folders).serving():
             pass
+
+
+async def test_the_hub_has_an_address_of_its_own_and_keeps_odd_ids_apart() -> None:
+    simulated = cloud(kinds=("iot-central", "iot-hub"), hub_devices=60)
+    async with simulated.serving(), aiohttp.ClientSession() as session:
+        assert simulated.hub_url != simulated.url
+        for device_id, encoded in (
+            ("50%25-sensor", "50%2525-sensor"),
+            ("$5,-*2;which?one!", "%245%2C-%2A2%3Bwhich%3Fone%21"),
+        ):
+            url = URL(f"{simulated.hub_url}/twins/{encoded}?api-version=2021-04-12", encoded=True)
+            async with session.get(url) as answer:
+                assert (await answer.json())["deviceId"] == device_id
+        async with session.get(f"{simulated.hub_url}/_simulator") as answer:
+            assert (await answer.json())["limits"]["iot-hub.twin_read"]["requests"] == 2
+
+
+async def test_the_printed_configuration_has_the_hub_without_tls() -> None:
+    simulated = cloud(kinds=("iot-central", "iot-hub"))
+    async with simulated.serving():
+        sources = tomllib.loads(simulated.configuration())["sources"]
+    assert sources["hub"] == {
+        "kind": "iot-hub",
+        "url": simulated.hub_url,
+        "tier": "S1",
+        "units": 1,
+        "auth": {"method": "none"},
+    }
+    assert sources["central"]["url"] == simulated.url
+    alone = cloud(kinds=("iot-hub",), hub_tier="none")
+    assert tomllib.loads(alone.configuration())["sources"] == {
+        "hub": {"kind": "iot-hub", "url": alone.hub_url, "auth": {"method": "none"}}
+    }
+
+
+async def test_the_connection_string_in_the_folder_signs_in(tmp_path: Path) -> None:
+    simulated = cloud(kinds=("iot-hub",), tls=tmp_path)
+    async with simulated.serving():
+        source = tomllib.loads(simulated.configuration())["sources"]["hub"]
+        file = Path(source["auth"]["connection_string"]["file"])
+        parts = connection_parts(file)
+        assert source["url"] == simulated.hub_url == f"https://{parts['HostName']}"
+        assert modes(tmp_path)[file.name] == 0o600
+        header = shared_access(parts)
+        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        async with aiohttp.ClientSession() as session:
+            url = f"{simulated.hub_url}/devices?api-version=2021-04-12"
+            async with session.get(url, headers={"Authorization": header}, ssl=context) as answer:
+                assert answer.status == 200
+            async with session.get(url, ssl=context) as answer:
+                assert answer.status == 401
+
+
+def connection_parts(file: Path) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in file.read_text().split(";"))
+
+
+def shared_access(parts: dict[str, str]) -> str:
+    scope, end = quote(parts["HostName"], safe=""), int(time.time()) + 600
+    digest = hmac.digest(base64.b64decode(parts["SharedAccessKey"]), f"{scope}\n{end}".encode(), hashlib.sha256)
+    signature = quote(base64.b64encode(digest), safe="")
+    return f"SharedAccessSignature sr={scope}&sig={signature}&se={end}&skn={parts['SharedAccessKeyName']}"
