@@ -16,6 +16,7 @@ from fleetsync.transport.msal_tokens import (
     managed_identity_tokens,
     workload_identity_tokens,
 )
+from fleetsync.transport.sas import SharedAccessKey
 from fleetsync.transport.secret import SecretText
 
 
@@ -88,6 +89,10 @@ def _device_code(settings: SourceSettings, clock: Clock, state: Path) -> Tokens:
     return device_code_tokens(identity_of(settings), sign_in_file(settings, state), clock, command=command)
 
 
+def _shared_access_key(settings: SourceSettings, clock: Clock, _state: Path) -> Tokens:
+    return SharedAccessKey(secret_text(settings.auth.secrets["connection_string"]), clock)
+
+
 def _scope(settings: SourceSettings) -> str:
     return settings.scope or settings.kind.scope or ""
 
@@ -100,4 +105,5 @@ _WAYS: Mapping[str, Callable[[SourceSettings, Clock, Path], Tokens]] = {
     "workload-identity": _workload_identity,
     "managed-identity": _managed_identity,
     "device-code": _device_code,
+    "shared-access-key": _shared_access_key,
 }
