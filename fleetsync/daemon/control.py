@@ -14,9 +14,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -34,6 +35,7 @@ MOST_BYTES = 64 * 1024 * 1024
 
 _REQUEST_S = 10.0
 _FAREWELL_S = 1.0
+_OUT_OF_BREATH_S = 1.0
 # A client that does not read is told no more than this about progress; it gets the reply all the same.
 _MOST_UNREAD = 256 * 1024
 _MODE = 0o660
@@ -60,41 +62,66 @@ async def serve(path: Path, carry_out: CarryOut, clock: Clock) -> AsyncIterator[
     Raises:
         FleetsyncError: the socket cannot be made.
     """
-    clients: set[asyncio.Task[None]] = set()
     with _listening(path) as listener:
         async with together() as group:
-
-            def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                if not server.is_serving():
-                    # Let in while the door was closing: nobody would take leave of it any more.
-                    writer.transport.abort()
-                    return
-                client = group.create_task(_answer(reader, writer, carry_out, clock))
-                clients.add(client)
-                client.add_done_callback(clients.discard)
-                # Also of one that was cancelled before its first step.
-                client.add_done_callback(lambda _: writer.transport.abort())
-
-            server = await asyncio.start_server(welcome, sock=listener, limit=MOST_BYTES)
+            door = _Door(listener, carry_out, clock, group)
+            door.open()
             try:
                 yield
             finally:
-                server.close()
-                await _see_off(clients, clock)
+                await door.close()
 
 
-async def _see_off(clients: "set[asyncio.Task[None]]", clock: Clock) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with clock.timeout(_FAREWELL_S):
-            if clients:
-                await asyncio.wait(clients)
-    for client in tuple(clients):
-        client.cancel()
+class _Door:
+    """Lets clients in: each gets a task of the group, and none is ever between two owners."""
+
+    def __init__(self, listener: socket.socket, carry_out: CarryOut, clock: Clock, group: asyncio.TaskGroup) -> None:
+        self._listener = listener
+        self._carry_out = carry_out
+        self._clock = clock
+        self._group = group
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener, self._welcome)
+
+    async def close(self) -> None:
+        """Let nobody in any more, and wait a second for those who are still there."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(_FAREWELL_S):
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    def _welcome(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # gone before it was let in
+        except OSError:
+            # No descriptors or no memory left: it keeps waiting outside, and nobody asks for it in a busy loop.
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._own(self._open_later())
+            return
+        # The socket is closed also when the task is cancelled before its first step.
+        self._own(_answer(client, self._carry_out, self._clock)).add_done_callback(lambda _: client.close())
+
+    async def _open_later(self) -> None:
+        await self._clock.sleep(_OUT_OF_BREATH_S)
+        self.open()
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
-async def _answer(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, carry_out: CarryOut, clock: Clock
-) -> None:
+async def _answer(client: socket.socket, carry_out: CarryOut, clock: Clock) -> None:
+    reader, writer = await asyncio.open_connection(sock=client, limit=MOST_BYTES)
+
     def report(progress: Progress) -> None:
         if not writer.is_closing() and writer.transport.get_write_buffer_size() < _MOST_UNREAD:
             writer.write(_encoded(_Line(progress=progress)))
@@ -108,6 +135,8 @@ async def _answer(
         await writer.wait_closed()
     except OSError:
         return  # the client went away; what it asked for was done
+    finally:
+        writer.transport.abort()
 
 
 async def _request(reader: asyncio.StreamReader, clock: Clock) -> Command | Reply:

@@ -46,7 +46,10 @@ class Limit:
 
 
 class Bucket:
-    """A full bucket of tokens that refills with time; a refused request takes none."""
+    """A full bucket of tokens that refills with time; a refused request takes none.
+
+    With patience, requests that come too early take tokens that are not there yet, and wait for them.
+    """
 
     def __init__(self, limit: Limit | None) -> None:
         self.limit = limit
@@ -54,20 +57,26 @@ class Bucket:
         self._filled_at: float | None = None
 
     def take(self, at: float) -> bool:
-        """Take a token, and return whether there was one.
+        """Take a token, and return whether there was one."""
+        return self.wait_s(at) is not None
+
+    def wait_s(self, at: float, *, patience_s: float = 0.0) -> float | None:
+        """Take a token, and return how long it takes to get it; None when that is too long, and none is taken.
 
         A clock that steps back counts as no time passed.
         """
         if self.limit is None:
-            return True
+            return 0.0
         passed_s = max(0.0, at - self._filled_at) if self._filled_at is not None else 0.0
         self._filled_at = at
         self._tokens = min(self.limit.burst, self._tokens + passed_s * self.limit.per_s)
         # Epoch seconds in a float are good for a quarter of a microsecond, so a whole token may look like less.
-        if self._tokens < 1.0 - _GRAIN:
-            return False
-        self._tokens = max(0.0, self._tokens - 1.0)
-        return True
+        missing = 1.0 - _GRAIN - self._tokens
+        if missing > patience_s * self.limit.per_s:
+            return None
+        # What is within the grain is given, and not owed.
+        self._tokens = max(0.0, self._tokens - 1.0) if missing <= 0 else self._tokens - 1.0
+        return max(0.0, -self._tokens / self.limit.per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +85,7 @@ class MeterReading:
 
     `over_rate` is the largest number of requests by which any window of time held more than
     rate x window + burst. `utilisation` is the share of the rate that was used from the first to the last
-    request, not counting the burst; None without a limit or a span.
+    request, not counting the burst; None without a limit or a span. `delayed` requests were served late.
     """
 
     limit: str
@@ -86,6 +95,7 @@ class MeterReading:
     utilisation: float | None
     first_at: float | None
     last_at: float | None
+    delayed: int = 0
 
 
 class Meter:
@@ -95,12 +105,13 @@ class Meter:
         self._limit = limit
         self._requests = 0
         self._refused = 0
+        self._delayed = 0
         self._level = 0.0
         self._highest = 0.0
         self._first_at: float | None = None
         self._last_at: float | None = None
 
-    def note(self, at: float, *, refused: bool) -> None:
+    def note(self, at: float, *, refused: bool, delayed: bool = False) -> None:
         """Count one arrival.
 
         The level after an arrival is the largest excess of all windows that end with it, since a window that
@@ -114,6 +125,7 @@ class Meter:
         self._last_at = at
         self._requests += 1
         self._refused += refused
+        self._delayed += delayed
 
     def reading(self) -> MeterReading:
         """Return the sums so far."""
@@ -126,6 +138,7 @@ class Meter:
             utilisation=self._utilisation(),
             first_at=self._first_at,
             last_at=self._last_at,
+            delayed=self._delayed,
         )
 
     def _utilisation(self) -> float | None:

@@ -3,30 +3,41 @@
 import base64
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from fleetsync.simulator import control
 from fleetsync.simulator.application import Application
 from fleetsync.simulator.bucket import Limit
-from fleetsync.simulator.configuration import Facts, configuration
+from fleetsync.simulator.configuration import Facts, HubFacts, configuration
 from fleetsync.simulator.counters import Counters, CounterSnapshot, LogLine
 from fleetsync.simulator.desk import Desk
 from fleetsync.simulator.entra import Entra, Registration
 from fleetsync.simulator.errors import SimulatorError
 from fleetsync.simulator.faults import Fault, Injector, parse_faults
 from fleetsync.simulator.iot_central import Doorman, IotCentral
+from fleetsync.simulator.iot_hub import Frontage, IotHub
+from fleetsync.simulator.iot_hub_auth import Doorman as HubDoorman
+from fleetsync.simulator.iot_hub_auth import built_in_policies
+from fleetsync.simulator.iot_hub_fleet import Fleet
+from fleetsync.simulator.iot_hub_life import HubLife
+from fleetsync.simulator.iot_hub_queries import DEFAULT_SIZE, Queries
+from fleetsync.simulator.iot_hub_registry import Registry
+from fleetsync.simulator.iot_hub_state import HubState
+from fleetsync.simulator.iot_hub_throttles import PATIENCE_S, Quota, limits
 from fleetsync.simulator.life import Life
-from fleetsync.simulator.server import listener, served
+from fleetsync.simulator.server import address_of, listener, served
 from fleetsync.simulator.tls import Folder, prepared
 from fleetsync.simulator.wire import Object, SimRequest, SimResponse
 
-KINDS = ("iot-central",)
+KINDS = ("iot-central", "iot-hub")
+"""Every kind of service that can be simulated."""
+
 _YEAR_S = 365 * 86_400
 
 
@@ -37,13 +48,18 @@ class Options:
     `listen` has to be a loopback address unless `tls` names a folder for certificates and secrets;
     port 0 takes a free one. `rate` is like `20/s burst 20 retry-after 2` or `none`. `faults` is described in
     `fleetsync.simulator.faults`. `life` is `off`, `calm` (an event every five seconds) or `busy`
-    (five a second). `latency_s` is added to every answer. The last three are about tokens.
+    (five a second). `latency_s` is added to every answer. Three are about tokens.
+
+    The rest is about IoT Hub, which listens at an address of its own: `hub_listen`, or else the next port.
+    `hub_devices` is half of `devices` when None. `hub_tier` and `hub_units` decide its limits, and `none` is no
+    limit; `hub_daily_quota` are messages, and None is enough for all. `hub_page_size` is the most rows that a page of
+    a query holds, whatever is asked for. `index_lag_s` is how much later than a read a query sees a write.
     """
 
     listen: str = "127.0.0.1:0"
     devices: int = 2000
     seed: int = 1
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = ("iot-central",)
     rate: str = "20/s burst 20"
     latency_s: float = 0.005
     faults: str = ""
@@ -52,6 +68,13 @@ class Options:
     token_life_s: int = 3599
     device_code_polls: int = 2
     device_code_interval_s: int = 5
+    hub_listen: str | None = None
+    hub_devices: int | None = None
+    hub_tier: str = "S1"
+    hub_units: int = 1
+    hub_daily_quota: int | None = None
+    hub_page_size: int = DEFAULT_SIZE
+    index_lag_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +118,24 @@ class Cloud:
         self._now = now
         self._books = Counters()
         self.faults = parse_faults(options.faults)
-        self.url = _url(options, "localhost" if options.tls else options.listen.rpartition(":")[0])
+        self.url = _url(options, options.listen)
+        self.hub_url = _url(options, _hub_address(options))
         self.entra = self._make_entra()
-        self.application = Application(seed=options.seed, devices=options.devices, at=now())
+        devices = options.devices if "iot-central" in options.kinds else 0
+        self.application = Application(seed=options.seed, devices=devices, at=now())
         self.central = self._make_central()
+        self._hub = self._make_hub() if "iot-hub" in options.kinds else None
+
+    @property
+    def hub(self) -> IotHub:
+        """The IoT Hub.
+
+        Raises:
+            SimulatorError: there is none, as `Options.kinds` does not ask for it.
+        """
+        if self._hub is None:
+            raise SimulatorError('no IoT Hub is simulated; "iot-hub" has to be one of the kinds')
+        return self._hub
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -153,18 +190,33 @@ class Cloud:
         """Begin the counters, the log and the meters anew; the fleet, the faults and the buckets stay."""
         self._books.reset()
         self._desk.renew()
+        if self._hub is not None:
+            self._hub.renew()
 
     def handle(self, request: SimRequest) -> SimResponse:
-        """Answer a request, whichever service it is for."""
-        path = request.path
-        if path == control.PREFIX or path.startswith(f"{control.PREFIX}/"):
+        """Answer a request to `url`, where the sign-in and IoT Central are."""
+        if control.serves(request.path):
             return control.page(self, request)
-        if self.entra.serves(path):
+        if self.entra.serves(request.path):
             return self.entra.handle(request)
+        if "iot-central" not in self.options.kinds:
+            return SimResponse(status=404)
         return self.central.handle(request)
+
+    def handle_hub(self, request: SimRequest) -> SimResponse:
+        """Answer a request to `hub_url`.
+
+        Raises:
+            SimulatorError: there is no IoT Hub.
+        """
+        if control.serves(request.path):
+            return control.page(self, request)
+        return self.hub.handle(request)
 
     def configuration(self) -> str:
         """Return a TOML configuration that fits this cloud where it listens."""
+        options = self.options
+        hub = HubFacts(url=self.hub_url, tier=options.hub_tier, units=options.hub_units)
         return configuration(
             Facts(
                 url=self.url,
@@ -172,23 +224,37 @@ class Cloud:
                 tenant_id=self.credentials.tenant_id,
                 client_id=self.credentials.client_id,
                 limit=Limit.parse(self.options.rate),
+                has_central="iot-central" in options.kinds,
+                hub=hub if self._hub else None,
             )
         )
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """Listen, and give the address as `host:port`; with TLS the folder is filled before.
+        """Listen, and give the address of `url` as `host:port`; with TLS the folder is filled before.
 
         Raises:
             SimulatorError: the address cannot be listened on, or the folder cannot be filled.
         """
         folder = self._prepared_folder()
-        sock = listener(self.options.listen)
-        host, port = sock.getsockname()[:2]
-        self.url = _url(self.options, "localhost" if folder else host, port)
-        self.central.origin = self.entra.origin = self.url
-        async with served(self.handle, sock, folder.server_context() if folder else None):
-            yield f"{host}:{port}"
+        context = folder.server_context() if folder else None
+        async with AsyncExitStack() as stack:
+            sock = listener(self.options.listen)
+            address = address_of(sock)
+            self.url = _url(self.options, address)
+            self.central.origin = self.entra.origin = self.url
+            await stack.enter_async_context(served(self.handle, sock, context))
+            if self._hub is not None:
+                sock = listener(_hub_address(self.options))
+                self.hub_url = _url(self.options, address_of(sock))
+                self._move_hub(self._hub, folder)
+                await stack.enter_async_context(served(self.handle_hub, sock, context))
+            yield address
+
+    def _move_hub(self, hub: IotHub, folder: Folder | None) -> None:
+        hub.doorman.host = urlsplit(self.hub_url).netloc
+        if folder is not None:
+            folder.write_private("hub-connection-string", hub.doorman.connection_string())
 
     def _prepared_folder(self) -> Folder | None:
         if self.options.tls is None:
@@ -230,13 +296,39 @@ class Cloud:
         )
         return IotCentral(self.application, self._desk, self._life, doorman, seed=options.seed, origin=self.url)
 
-    def _make_desk(self, name: str, limit: Limit | None) -> Desk:
+    def _make_hub(self) -> IotHub:
+        options, at = self.options, self._now()
+        count = options.devices // 2 if options.hub_devices is None else options.hub_devices
+        registry = Registry(Fleet(seed=options.seed, count=count, at=at), lag_s=options.index_lag_s)
+        state = HubState(registry, at=at)
+        desks = {
+            operation: self._make_desk(f"iot-hub.{operation}", limit, patience_s=PATIENCE_S)
+            for operation, limit in limits(options.hub_tier, options.hub_units).items()
+        }
+        doorman = HubDoorman(
+            host=urlsplit(self.hub_url).netloc,
+            policies=built_in_policies(Random(f"{options.seed}:hub-policies")),
+            bearer=self.entra.is_good,
+            anonymous=options.tls is None,
+        )
+        quota = Quota(options.hub_daily_quota)
+        return IotHub(
+            state,
+            Frontage(desks=desks, doorman=doorman, tier=options.hub_tier, quota=quota),
+            HubLife(state, self._books, pace=options.life, seed=options.seed, at=at),
+            Queries(registry.index, seed=options.seed, page_size=options.hub_page_size),
+            seed=options.seed,
+            counters=self._books,
+        )
+
+    def _make_desk(self, name: str, limit: Limit | None, *, patience_s: float = 0.0) -> Desk:
         return Desk(
             name=name,
             now=self._now,
             counters=self._books,
             injector=lambda: self._injector,
             limit=limit,
+            patience_s=patience_s,
             latency_s=self.options.latency_s,
         )
 
@@ -247,8 +339,11 @@ def _check(options: Options) -> None:
         raise SimulatorError(f'kind "{unknown[0]}" is not simulated; there is {", ".join(KINDS)}')
     if options.devices < 0 or options.latency_s < 0:
         raise SimulatorError("the number of devices and the latency cannot be negative")
-    if options.tls is None and not _is_loopback(options.listen):
-        raise SimulatorError(f'listen address "{options.listen}" is not a loopback address, which needs --tls')
+    if min(options.hub_devices or 0, options.index_lag_s, options.hub_daily_quota or 0, options.hub_page_size - 1) < 0:
+        raise SimulatorError("devices, lag and quota of the hub cannot be negative, and its pages hold something")
+    for address in (options.listen, options.hub_listen):
+        if address is not None and options.tls is None and not _is_loopback(address):
+            raise SimulatorError(f'listen address "{address}" is not a loopback address, which needs --tls')
 
 
 def _is_loopback(address: str) -> bool:
@@ -259,7 +354,14 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _url(options: Options, host: str, port: int | None = None) -> str:
+def _hub_address(options: Options) -> str:
+    if options.hub_listen is not None:
+        return options.hub_listen
+    host, _, port = options.listen.rpartition(":")
+    return f"{host}:{int(port) + 1}" if port.isdecimal() and int(port) else options.listen
+
+
+def _url(options: Options, address: str) -> str:
+    host, _, port = address.rpartition(":")
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    number = options.listen.rpartition(":")[2] if port is None else port
-    return f"{'https' if options.tls else 'http'}://{shown}:{number}"
+    return f"https://localhost:{port}" if options.tls else f"http://{shown}:{port}"

@@ -5,37 +5,80 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetsync.simulator.bucket import Limit
+from fleetsync.simulator.iot_hub_throttles import UNLIMITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFacts:
+    """What is to be said of an IoT Hub."""
+
+    url: str
+    tier: str
+    units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the configuration is made of; without a folder there is no TLS and no sign-in."""
+    """What the configuration is made of; without a folder there is no TLS and no sign-in.
+
+    `url` is that of IoT Central and of the sign-in; without a hub there is no second source.
+    """
 
     url: str
     folder: Path | None
     tenant_id: str
     client_id: str
     limit: Limit | None
+    has_central: bool = True
+    hub: HubFacts | None = None
 
 
 def configuration(facts: Facts) -> str:
     """Return TOML that works as it is, with the alternatives as comments."""
+    sources = [_central(facts)] if facts.has_central else []
+    if facts.hub is not None:
+        sources.append(_hub(facts, facts.hub))
+    return "\n\n".join("\n".join(lines) for lines in sources) + "\n"
+
+
+def _central(facts: Facts) -> list[str]:
     lines = ["[sources.central]", 'kind = "iot-central"', f"url = {_text(facts.url)}"]
-    if facts.folder is None:
-        lines += [
-            "",
-            "[sources.central.auth]",
-            "# plain HTTP on the loopback interface asks for no token; start with --tls to try sign-in",
-            'method = "none"',
-        ]
+    lines += _without_tls("central") if facts.folder is None else _with_tls(facts, facts.folder)
+    return [*_limit(facts.limit), *lines]
+
+
+def _hub(facts: Facts, hub: HubFacts) -> list[str]:
+    lines = ["[sources.hub]", 'kind = "iot-hub"', f"url = {_text(hub.url)}"]
+    if hub.tier == UNLIMITED:
+        lines.insert(0, "# the simulator limits nothing at this hub, so no tier describes it")
     else:
-        lines += _with_tls(facts, facts.folder)
-    return "\n".join([*_limit(facts.limit), *lines]) + "\n"
+        lines += [f"tier = {_text(hub.tier)}", f"units = {hub.units}"]
+    return lines + (_without_tls("hub") if facts.folder is None else _hub_with_tls(facts, facts.folder))
+
+
+def _without_tls(source: str) -> list[str]:
+    return [
+        "",
+        f"[sources.{source}.auth]",
+        "# plain HTTP on the loopback interface asks for no token; start with --tls to try sign-in",
+        'method = "none"',
+    ]
+
+
+def _hub_with_tls(facts: Facts, folder: Path) -> list[str]:
+    return [
+        f"ca_file = {_text(folder / 'ca.pem')}",
+        "",
+        "[sources.hub.auth]",
+        'method = "shared-access-key"',
+        f"connection_string = {_file(folder / 'hub-connection-string')}",
+        f"# or as at IoT Central, with authority = {_text(facts.url)} in [sources.hub]",
+    ]
 
 
 def _with_tls(facts: Facts, folder: Path) -> list[str]:
     def file(name: str) -> str:
-        return f"{{ file = {_text(folder / name)} }}"
+        return _file(folder / name)
 
     return [
         f"ca_file = {_text(folder / 'ca.pem')}",
@@ -62,6 +105,10 @@ def _limit(limit: Limit | None) -> list[str]:
     if limit is None:
         return ["# the simulator refuses no request for being one too many"]
     return [f"# the simulator allows {limit.per_s:g} requests a second and {limit.burst:g} at once, for all clients"]
+
+
+def _file(path: Path) -> str:
+    return f"{{ file = {_text(path)} }}"
 
 
 def _text(value: object) -> str:

@@ -178,7 +178,9 @@ class Counters:
         if call.kind == "write":
             self._note_write(request, call, answer, at=at, changed=changed)
 
-    def note_operator(self, *, at: float, id_: str, patch: Mapping[str, object], changed: bool) -> None:
+    def note_operator(
+        self, *, at: float, id_: str, patch: Mapping[str, object], changed: bool, type: str = "device"
+    ) -> None:
         """Enter a write of the second operator."""
         self._sequence += 1
         self._totals["operator_edits"] += 1
@@ -188,7 +190,7 @@ class Counters:
                 at=at,
                 by="operator",
                 method="PATCH",
-                type="device",
+                type=type,
                 id=id_,
                 if_match=None,
                 quoted=None,

@@ -41,13 +41,18 @@ class Service(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """Serves requests one at a time; `limit` belongs to the service, faults and counters to the whole cloud."""
+    """Serves requests one at a time; `limit` belongs to the service, faults and counters to the whole cloud.
+
+    `name` is that of the service, with what it limits behind a dot when it has several limits. A request that is
+    over the limit is answered late, if `patience_s` allows, before any is refused.
+    """
 
     name: str
     now: Callable[[], float]
     counters: Counters
     injector: Callable[[], Injector]
     limit: Limit | None = None
+    patience_s: float = 0.0
     latency_s: float = 0.0
     bucket: Bucket = field(init=False)
     meter: Meter = field(init=False)
@@ -65,11 +70,11 @@ class Desk:
         """Answer a request and enter it in the books."""
         at = self.now()
         call = service.recognise(request)
-        faults = self.injector().draw(call.kind)
-        allowed = self.bucket.take(at)
-        self.meter.note(at, refused=not allowed)
-        carried = self._outcome(request, call, service, faults=faults, at=at, allowed=allowed)
-        answer = replace(carried.answer, delay_s=carried.answer.delay_s + self.latency_s)
+        faults = self.injector().draw(call.kind, self.name.partition(".")[0])
+        wait_s = self.bucket.wait_s(at, patience_s=self.patience_s)
+        self.meter.note(at, refused=wait_s is None, delayed=bool(wait_s))
+        carried = self._outcome(request, call, service, faults=faults, at=at, allowed=wait_s is not None)
+        answer = replace(carried.answer, delay_s=carried.answer.delay_s + self.latency_s + (wait_s or 0.0))
         answer = spoiled(answer, faults, service.refuse)
         self.counters.note(request, call, answer, at=at, faults=faults, changed=carried.changed)
         return answer

@@ -40,6 +40,12 @@ In lists:
 | no-value           | the member `value` is missing                                                |
 | null-link          | where there is no link, the member is there and null                         |
 | twice              | the last entry of the page before is repeated                                |
+
+At an IoT Hub only, where the lists are the pages of a query and their links are continuations in a header, which
+cannot lead to another origin:
+
+| failing-over       | 404 with the name of a fail-over, which says nothing about the device        |
+| short-page=0.5     | a page ends after that share of what it may hold, with a link                |
 """
 
 import difflib
@@ -71,6 +77,8 @@ class _Rule:
     check: str = "none"
     default: str | None = ""
     in_lists: bool = False
+    service: str | None = None
+    """The only service that knows it."""
 
 
 _RULES: Mapping[str, _Rule] = {
@@ -101,6 +109,8 @@ _RULES: Mapping[str, _Rule] = {
     "no-value": _Rule(in_lists=True),
     "null-link": _Rule(in_lists=True),
     "twice": _Rule(in_lists=True),
+    "failing-over": _Rule(service="iot-hub"),
+    "short-page": _Rule(check="share", default=None, in_lists=True, service="iot-hub"),
 }
 _ARGUMENTS = {
     "status": r"[1-5]\d\d",
@@ -124,8 +134,10 @@ class Fault:
     probability: float
     ordinals: tuple[range, ...]
 
-    def concerns(self, kind: Kind) -> bool:
-        """True when it can happen to such a request."""
+    def concerns(self, kind: Kind, service: str = "") -> bool:
+        """True when it can happen to such a request of a service."""
+        if _RULES[self.name].service not in (None, service):
+            return False
         return kind == self.kind if self.kind is not None else kind not in ("token", "discovery")
 
 
@@ -157,11 +169,11 @@ class Injector:
         self._random = random
         self._seen = [0] * len(faults)
 
-    def draw(self, kind: Kind) -> Drawn:
-        """Return the faults of the next request of this kind."""
+    def draw(self, kind: Kind, service: str = "") -> Drawn:
+        """Return the faults of the next request of this kind to a service."""
         drawn: dict[str, str] = {}
         for index, fault in enumerate(self.faults):
-            if not fault.concerns(kind):
+            if not fault.concerns(kind, service):
                 continue
             self._seen[index] += 1
             if self._happens(fault, self._seen[index]):

@@ -1,5 +1,6 @@
 """What happens in a fleet while nobody asks: devices report, an operator edits, some come and some go."""
 
+from collections.abc import Iterator
 from random import Random
 
 from fleetsync.simulator import fleet
@@ -15,6 +16,25 @@ _LONGEST_CATCH_UP = 20_000
 """Events; a process that was suspended for days does not live through all of them at once."""
 
 
+class Rhythm:
+    """Instants at a fixed pace; the same ones, however often anybody looks."""
+
+    def __init__(self, pace: str, *, at: float) -> None:
+        if pace not in PACES:
+            raise SimulatorError(f'life "{pace}" is none of: {", ".join(PACES)}')
+        self._per_s = PACES[pace]
+        self._started_at = at
+        self._lived = 0
+
+    def until(self, at: float) -> Iterator[float]:
+        """Yield the instants up to another that were not lived through before."""
+        due = int(max(0.0, at - self._started_at) * self._per_s)
+        self._lived = max(self._lived, due - _LONGEST_CATCH_UP)
+        while self._lived < due:
+            self._lived += 1
+            yield self._started_at + self._lived / self._per_s
+
+
 class Life:
     """Events at a fixed pace, lived through when somebody looks.
 
@@ -23,23 +43,15 @@ class Life:
     """
 
     def __init__(self, application: Application, counters: Counters, *, pace: str, seed: int, at: float) -> None:
-        if pace not in PACES:
-            raise SimulatorError(f'life "{pace}" is none of: {", ".join(PACES)}')
         self._application = application
         self._counters = counters
-        self._per_s = PACES[pace]
+        self._rhythm = Rhythm(pace, at=at)
         self._random = Random(f"{seed}:life")
-        self._started_at = at
-        self._lived = 0
         self._born = 0
 
     def advance(self, at: float) -> None:
         """Live through everything up to an instant, in order."""
-        due = int(max(0.0, at - self._started_at) * self._per_s)
-        self._lived = max(self._lived, due - _LONGEST_CATCH_UP)
-        while self._lived < due:
-            self._lived += 1
-            event_at = self._started_at + self._lived / self._per_s
+        for event_at in self._rhythm.until(at):
             self._application.settle(event_at)
             self._event(event_at)
         self._application.settle(at)

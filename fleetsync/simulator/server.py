@@ -36,6 +36,12 @@ def listener(address: str) -> socket.socket:
         raise SimulatorError(f'cannot listen on "{address}": {error.strerror or error}') from error
 
 
+def address_of(sock: socket.socket) -> str:
+    """Return the address that a socket listens on, as `host:port`."""
+    host, port = sock.getsockname()[:2]
+    return f"{host}:{port}"
+
+
 @asynccontextmanager
 async def served(handle: Handle, sock: socket.socket, context: ssl.SSLContext | None) -> AsyncIterator[None]:
     """Serve requests from a listening socket for as long as the context lasts; then the socket is closed."""
