@@ -12,9 +12,8 @@ the daemon, so a socket file that is found was left behind and is replaced.
 
 import asyncio
 import contextlib
-import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import msgspec
 
 from fleetsync.clock import Clock
+from fleetsync.daemon.sockets import connected, listening
 from fleetsync.daemon.work import Command, Reply
 from fleetsync.errors import FleetsyncError, NotYetError, UsageError
 from fleetsync.reconcile.progress import Progress, Report
@@ -38,7 +38,6 @@ _FAREWELL_S = 1.0
 _OUT_OF_BREATH_S = 1.0
 # A client that does not read is told no more than this about progress; it gets the reply all the same.
 _MOST_UNREAD = 256 * 1024
-_MODE = 0o660
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ async def serve(path: Path, carry_out: CarryOut, clock: Clock) -> AsyncIterator[
     Raises:
         FleetsyncError: the socket cannot be made.
     """
-    with _listening(path) as listener:
+    with listening(path) as listener:
         async with together() as group:
             door = _Door(listener, carry_out, clock, group)
             door.open()
@@ -103,20 +102,24 @@ class _Door:
         except OSError:
             # No descriptors or no memory left: it keeps waiting outside, and nobody asks for it in a busy loop.
             asyncio.get_running_loop().remove_reader(self._listener)
-            self._own(self._open_later())
+            self._own(self._open_later(), at_end=_nothing)
             return
         # The socket is closed also when the task is cancelled before its first step.
-        self._own(_answer(client, self._carry_out, self._clock)).add_done_callback(lambda _: client.close())
+        self._own(_answer(client, self._carry_out, self._clock), at_end=client.close)
 
     async def _open_later(self) -> None:
         await self._clock.sleep(_OUT_OF_BREATH_S)
         self.open()
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _own(self, work: Coroutine[Any, Any, None], *, at_end: Callable[[], None]) -> None:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
+        task.add_done_callback(lambda _: at_end())
+
+
+def _nothing() -> None:
+    pass
 
 
 async def _answer(client: socket.socket, carry_out: CarryOut, clock: Clock) -> None:
@@ -136,7 +139,8 @@ async def _answer(client: socket.socket, carry_out: CarryOut, clock: Clock) -> N
     except OSError:
         return  # the client went away; what it asked for was done
     finally:
-        writer.transport.abort()
+        if client.fileno() != -1:  # cancelled with something unsaid
+            writer.transport.abort()
 
 
 async def _request(reader: asyncio.StreamReader, clock: Clock) -> Command | Reply:
@@ -162,7 +166,7 @@ async def hand_over(path: Path, command: Command, report: Report) -> Reply | Non
         NotYetError: the daemon ended in the middle of it.
         FleetsyncError: the daemon may not be spoken to, or speaks something else.
     """
-    connection = await _connected(path)
+    connection = await connected(path)
     if connection is None:
         return None
     with connection:
@@ -206,64 +210,3 @@ async def _with_plan(command: Command) -> Command:
 
 def _encoded(line: Command | _Line) -> bytes:
     return msgspec.json.encode(line) + b"\n"
-
-
-async def _connected(path: Path) -> socket.socket | None:
-    """Return a connection to the socket at `path`, however long its name is."""
-    connection = _socket()
-    try:
-        # An address holds 107 bytes; through a descriptor of the file any path fits.
-        with _descriptor(path) as file:
-            await asyncio.get_running_loop().sock_connect(connection, f"/proc/self/fd/{file}")
-    except (FileNotFoundError, ConnectionRefusedError):
-        connection.close()
-        return None
-    except OSError as error:
-        connection.close()
-        raise FleetsyncError(f"the daemon at {path}: {error.strerror}") from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@contextlib.contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
-    """Give a socket that listens at `path`; whatever is there is replaced, and removed at the end."""
-    listener = _socket()
-    try:
-        try:
-            _put_in_place(listener, path)
-        except OSError as error:
-            raise FleetsyncError(f"control socket {path}: {error.strerror}") from error
-        try:
-            yield listener
-        finally:
-            path.unlink(missing_ok=True)
-    finally:
-        listener.close()
-
-
-def _put_in_place(listener: socket.socket, path: Path) -> None:
-    """Bind under a short name, set the rights, and take the real name at once: nobody ever meets half of it."""
-    name = f".{os.getpid()}.sock"
-    with _descriptor(path.parent) as folder:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
-        listener.bind(f"/proc/self/fd/{folder}/{name}")
-        os.chmod(name, _MODE, dir_fd=folder)
-        listener.listen()
-        os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-def _socket() -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-
-
-@contextlib.contextmanager
-def _descriptor(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,7 @@ _PRAGMAS = (
     "PRAGMA busy_timeout = 10000",
     "PRAGMA wal_autocheckpoint = 1000",
     "PRAGMA journal_size_limit = 67108864",
-    "PRAGMA cache_size = -8192",
+    "PRAGMA cache_size = -2048",
 )
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetsync.clock import SystemClock
-from fleetsync.daemon.control import MOST_BYTES, hand_over, serve, socket_file
+from fleetsync.daemon.control import MOST_BYTES, _Door, hand_over, serve, socket_file
 from fleetsync.daemon.work import Command, Reply, SourceReply
 from fleetsync.errors import FleetsyncError, NotYetError, UsageError
 from fleetsync.reconcile.progress import Progress, Report, silent
@@ -299,3 +300,32 @@ async def test_a_place_where_no_socket_can_be_is_named(tmp_path: Path, worker: W
     with pytest.raises(FleetsyncError, match="No such file or directory"):
         async with serve(tmp_path / "nowhere" / "x.sock", worker.carry_out, SystemClock()):
             pass
+
+
+class Exhausted(socket.socket):
+    """A listening socket of a process that has no descriptors left, for a while."""
+
+    refusals = 1
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+async def test_who_comes_while_no_descriptors_are_left_is_served_later(path: Path, worker: Worker) -> None:
+    clock = FakeClock()
+    with Exhausted(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        async with asyncio.TaskGroup() as group:
+            door = _Door(listener, worker.carry_out, clock, group)
+            door.open()
+            client = group.create_task(hand_over(path, SYNC, silent))
+            await until(lambda: clock.sleepers == 1)
+            assert worker.begun == []
+            await clock.advance(1)
+            await client
+            await door.close()
+    assert client.result() == REPLY

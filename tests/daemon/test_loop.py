@@ -113,11 +113,15 @@ async def test_a_broken_source_is_tried_again_sooner_then_ever_later_and_healed_
         pauses = [await running.next_pause() for _ in range(4)]
         plant.http.heal()
         await running.next_pause()
-        healed_s = await running.next_pause()
+        healed_s = await rig.clock.nap()
+        plant.http.when(lambda _: True, before=refused(503))
+        await rig.clock.advance(healed_s)
+        broken_again_s = await rig.clock.nap()
 
     for found_s, expected_s in zip(pauses, (75.0, 150.0, 300.0, 600.0), strict=True):
         assert expected_s * 0.9 <= found_s <= expected_s * 1.1
     assert INTERVAL_S * 0.9 <= healed_s <= INTERVAL_S * 1.1
+    assert broken_again_s < 83.0
 
 
 async def test_a_service_that_names_a_time_is_not_asked_before(rig: Rig) -> None:
