@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fleetsync.cli import output
 from fleetsync.errors import UsageError
+from fleetsync.providers.base import kinds as known_kinds
 from fleetsync.simulator import Cloud, Options, SimulatorError
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
@@ -28,8 +29,12 @@ def options(
     """Return the options of a cloud as the command line says them.
 
     Raises:
-        UsageError: the latency is no time.
+        UsageError: the latency is no time, or a kind is not one that this version speaks to.
     """
+    chosen = tuple(kind.strip() for kind in kinds.split(","))
+    for kind in chosen:
+        if kind not in known_kinds():
+            raise UsageError(f"--kinds {kind}: this version speaks to {', '.join(known_kinds())}")
     match = _TIME.fullmatch(latency)
     if match is None:
         raise UsageError(f'--latency {latency}: a time like "5ms" or "0.2s"')
@@ -37,7 +42,7 @@ def options(
         listen=listen,
         devices=devices,
         seed=seed,
-        kinds=tuple(kind.strip() for kind in kinds.split(",")),
+        kinds=chosen,
         rate=rate,
         faults=faults,
         latency_s=float(match[1]) * _UNITS_S[match[2]],

@@ -16,7 +16,7 @@ from fleetsync.errors import ThrottledError
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.transport.http import Request
 from tests.daemon.conftest import Said
-from tests.daemon.rig import Plant, Rig, declare, until
+from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare, until
 from tests.fakes.clock import START, settle
 from tests.fakes.http import is_write, refused
 
@@ -31,6 +31,12 @@ class Running:
     turn: Turn
     heartbeats: Heartbeats
     health: Health
+    steps: "asyncio.Queue[None]"
+
+    async def next_step(self) -> None:
+        """Wait until the cycle reports a step that has not been asked for yet."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.steps.get()
 
     async def next_pause(self) -> float:
         """Return how long the loop rests now, and let that time pass."""
@@ -45,12 +51,18 @@ async def looping(rig: Rig, plant: Plant) -> AsyncIterator[Running]:
     heartbeats, turn = Heartbeats(rig.clock), Turn()
     health = Health(lambda _: None)
     health.watch((plant.name,))
-    turn.on_step = partial(heartbeats.heard, plant.name)
+    steps: asyncio.Queue[None] = asyncio.Queue()
+
+    def step() -> None:
+        heartbeats.heard(plant.name)
+        steps.put_nowait(None)
+
+    turn.on_step = step
     around = Surroundings(mirror=rig.mirror, clock=rig.clock, heartbeats=heartbeats, health=health)
     charge = Charge(settings=plant.settings, make_job=partial(rig.job, plant), expires_at=lambda: plant.expires_at)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(Loop(charge, turn, around).run())
-        yield Running(rig, turn, heartbeats, health)
+        yield Running(rig, turn, heartbeats, health, steps)
         task.cancel()
 
 
@@ -59,10 +71,6 @@ def throttled(retry_after_s: float | None) -> Callable[[Request], None]:
         raise ThrottledError("busy", retry_after_s=retry_after_s)
 
     return throttle
-
-
-async def until_known(rig: Rig, number: int) -> None:
-    await until(lambda: rig.rows("SELECT COUNT(*) FROM resources") == [(number,)])
 
 
 # When
@@ -249,10 +257,10 @@ async def test_every_page_of_a_long_listing_is_heard_of(rig: Rig) -> None:
 
     async with looping(rig, plant) as running:
         await running.next_pause()
-        for listed in range(1, 6):
+        for _ in range(5):
             await running.next_pause()
             await rig.clock.advance(MOST_SECONDS)
-            await until_known(rig, listed)
+            await running.next_step()
             assert running.heartbeats.late() == ()
 
     assert rig.clock.monotonic_s() > 4 * SILENCE_S

@@ -410,3 +410,27 @@ def test_a_class_without_a_rate_and_without_a_total_is_a_mistake():
 )
 def test_urgency_follows_from_what_a_request_does(method, operation, safe, urgency):
     assert urgency_of(Request(method=method, url="", operation=operation, safe=safe)) is urgency
+
+
+async def test_another_budget_keeps_the_holds_and_what_was_learned() -> None:
+    clock = FakeClock()
+    limiter = limiter_of(clock, Rate(per_s=10.0, burst=1.0))
+    ticket = await clock.run(limiter.admit("read"))
+    limiter.throttled(ticket, 30.0)
+    limiter.adopt(Budget(total=Rate(per_s=100.0, burst=10.0), classes={"list": None, "read": None, "write": None}))
+    assert usage_of(limiter, "read").held_s == pytest.approx(30.0)
+    assert usage_of(limiter, "read").learned_per_s < 10.0
+    assert usage_of(limiter, "read").permitted_per_s == 100.0
+    before_s = clock.monotonic_s()
+    await clock.run(limiter.admit("read"))
+    assert clock.monotonic_s() - before_s >= 30.0
+
+
+async def test_another_budget_without_refusals_is_kept_to_at_once_and_earns_no_burst() -> None:
+    clock = FakeClock()
+    limiter = limiter_of(clock, Rate(per_s=1.0, burst=1.0))
+    limiter.adopt(Budget(total=Rate(per_s=100.0, burst=10.0), classes={"list": None, "read": None, "write": None}))
+    began_s = clock.monotonic_s()
+    for _ in range(20):
+        await clock.run(limiter.admit("read"))
+    assert clock.monotonic_s() - began_s == pytest.approx(0.2)

@@ -1,0 +1,51 @@
+from fleetsync.core.model import CycleId
+from fleetsync.mirror.cycles import Counts, Ending
+from tests.mirror.bench import Bench, page
+
+DAY_S = 86_400.0
+KEEP = {"history_s": 10 * DAY_S, "gone_s": 20 * DAY_S, "cycles_s": 5 * DAY_S}
+DONE = Ending(outcome="done", complete=True, state="up")
+
+
+async def finished(bench: Bench, cycle: CycleId) -> None:
+    await bench.mirror.cycles.finish(cycle, "plant", Counts(), DONE)
+
+
+async def test_what_is_older_than_it_is_kept_is_forgotten_and_nothing_else(bench: Bench) -> None:
+    first = await bench.listed(page("stays", "goes"))
+    await finished(bench, first.cycle)
+    await bench.listed(page("stays"))
+    gone = await bench.bury(await bench.listed(page("stays")))
+    assert gone == ["goes"]
+
+    bench.clock.step(6 * DAY_S)
+    last = await bench.listed(page("stays"))
+    await finished(bench, last.cycle)
+    assert await bench.mirror.prune(**KEEP) > 0
+    assert bench.rows("SELECT count(*) FROM history") == [(3,)], "history is kept for longer"
+    assert bench.rows("SELECT id FROM resources ORDER BY id") == [("goes",), ("stays",)]
+    assert (first.cycle,) not in bench.rows("SELECT id FROM cycles")
+    assert bench.rows("SELECT max(id) FROM cycles") == [(last.cycle,)]
+
+    bench.clock.step(5 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert bench.rows("SELECT count(*) FROM history") == [(0,)]
+    assert bench.rows("SELECT id FROM resources ORDER BY id") == [("goes",), ("stays",)]
+
+    bench.clock.step(10 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert bench.rows("SELECT id FROM resources") == [("stays",)], "what is there is never forgotten"
+    assert bench.rows("SELECT id FROM cycles") == [(last.cycle,)], "nor is the last cycle of a source"
+
+
+async def test_pruning_goes_in_small_steps_and_ends(bench: Bench) -> None:
+    await bench.listed(page(*(f"d{number}" for number in range(2500))))
+    bench.clock.step(11 * DAY_S)
+    assert await bench.mirror.prune(**KEEP) >= 2500
+    assert await bench.mirror.prune(**KEEP) == 0
+
+
+async def test_a_clock_that_stepped_back_forgets_nothing(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    bench.clock.step(-400 * DAY_S)
+    assert await bench.mirror.prune(**KEEP) == 0
