@@ -14,17 +14,16 @@ class Showing:
     unseen: int
 
 
-def check_listing(showing: Showing, *, max_gone: float, min_known: int, confirmed: int | None) -> None:
+def check_listing(showing: Showing, *, max_gone: float, min_known: int) -> None:
     """Refuse a complete listing that is suspiciously short.
 
-    `confirmed` is the number of unseen resources that a person accepted: exactly that many, once. An empty listing
-    of something that was not empty is refused whatever `max_gone` says.
+    An empty listing of something that was not empty is refused whatever `max_gone` says.
 
     Raises:
         UnsafePlanError: nothing of it may be marked gone.
     """
     known, unseen = showing.known, showing.unseen
-    if not unseen or unseen == confirmed:
+    if not unseen:
         return
     if not showing.listed:
         raise UnsafePlanError(f"an empty listing, although {known} are known")
@@ -36,13 +35,13 @@ def check_listing(showing: Showing, *, max_gone: float, min_known: int, confirme
         )
 
 
-def check_plan(*, known: int, changes: int, max_writes: float, min_known: int, confirmed: int | None) -> None:
+def check_plan(*, known: int, changes: int, max_writes: float, min_known: int) -> None:
     """Refuse a plan that changes more than its share of what is known.
 
     Raises:
         UnsafePlanError: not one of its changes may be sent.
     """
-    if changes == confirmed or known < min_known or changes <= known * max_writes:
+    if known < min_known or changes <= known * max_writes:
         return
     share = changes / known
     raise UnsafePlanError(

@@ -15,6 +15,7 @@ from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
 from fleetsync.daemon.turns import Turn
 from fleetsync.errors import FleetsyncError, TransientError, UnsafePlanError
 from fleetsync.log import get_log
+from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Report, silent
@@ -33,12 +34,19 @@ async def attempt(work: Awaitable[T], *, source: str | None = None) -> T | Fleet
 
     An exception that is none of ours is a mistake in the program. It is logged with the lines that it came from, and
     returned as an `UnexpectedError`.
+
+    Raises:
+        BrokenMirrorError: the database failed, for all of them; the process should end and be started again.
     """
     try:
         return await work
+    except BrokenMirrorError:
+        raise
     except FleetsyncError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - the one place where a mistake of one source is kept from the others
+    except Exception as error:  # the one place where a mistake of one source is kept from the others
+        if isinstance(error, ExceptionGroup) and (broken := error.subgroup(BrokenMirrorError)) is not None:
+            raise broken.exceptions[0] from error
         text = f"unexpected {type(error).__name__}: {error}"[:_LONGEST]
         get_log(source=source).error("program.failed", error=text, reason=_lines(error))
         return UnexpectedError(text)

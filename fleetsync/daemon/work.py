@@ -192,7 +192,9 @@ def reply_of(done: Done, *, write: bool) -> SourceReply:
         counts=asdict(done.counts),
         outcomes=dict(Counter(outcome.result.value for outcome in done.outcomes)),
         held=_held(done.plan) if done.plan is not None else (),
-        skipped=tuple(f"{key.type} {key.id}: a declared value moved since the plan was made" for key in done.skipped),
+        skipped=tuple(
+            f"{key.type} {key.id}: it moved since the plan was made, is held, or is gone" for key in done.skipped
+        ),
         error=None if done.error is None else str(done.error),
         exit_code=worst(codes),
     )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,31 +29,55 @@ _PRAGMAS = (
 )
 
 
+# Primary codes after which nobody knows what of the file is on the disk (also a failed fsync), or what is in it.
+_BREAKING = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class BrokenMirrorError(MirrorError):
+    """The database itself failed: nothing may go on with this connection, only a new process with a new one."""
+
+
 class Writer:
-    """The writer connection. One transaction at a time, in the order in which they are asked for."""
+    """The writer connection. One transaction at a time, in the order in which they are asked for.
+
+    After a failure of the database itself it refuses everything.
+    """
 
     def __init__(self, connection: AsyncConnection, path: Path) -> None:
         self._connection = connection
         self._turn = asyncio.Lock()
         self.path = path
+        self.is_broken = False
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator["Transaction"]:
         """Give a transaction that commits at the end of the block, or rolls back when it raises.
 
         Raises:
-            MirrorError: the database refused it (disk full, read-only, I/O error, not a database, …).
+            MirrorError: the database refused it (disk full, read-only, …).
+            BrokenMirrorError: it failed (I/O error, not a database, …), now or before.
         """
         async with self._turn:
-            with translated(self.path):
+            with self._guarded():
                 async with self._connection.begin():
                     yield Transaction(self._connection)
 
     async def run(self, function: Any) -> None:
         """Run a synchronous function on the plain connection, outside any transaction (migrations, PRAGMA)."""
         async with self._turn:
-            with translated(self.path):
+            with self._guarded():
                 await self._connection.run_sync(function)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if self.is_broken:
+            raise BrokenMirrorError(f"database {self.path}: the database failed before: restart")
+        try:
+            with translated(self.path):
+                yield
+        except BrokenMirrorError:
+            self.is_broken = True
+            raise
 
 
 class Prepared:
@@ -121,9 +145,14 @@ def translated(path: Path) -> Any:
     try:
         yield
     except DBAPIError as error:
-        raise MirrorError(f"database {path}: {error.orig}") from error
+        raise _class_of(error.orig)(f"database {path}: {error.orig}") from error
     except sqlite3.Error as error:
-        raise MirrorError(f"database {path}: {error}") from error
+        raise _class_of(error)(f"database {path}: {error}") from error
+
+
+def _class_of(error: BaseException | None) -> type[MirrorError]:
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return BrokenMirrorError if code & 0xFF in _BREAKING else MirrorError
 
 
 @contextlib.asynccontextmanager
@@ -149,14 +178,16 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
 
     try:
         with translated(path):
-            async with engine.connect() as connection, _journal_put_back(connection):
-                yield Writer(connection, path)
+            async with engine.connect() as connection:
+                writer = Writer(connection, path)
+                async with _journal_put_back(connection, writer):
+                    yield writer
     finally:
         await engine.dispose()
 
 
 @contextlib.asynccontextmanager
-async def _journal_put_back(connection: AsyncConnection) -> AsyncIterator[None]:
+async def _journal_put_back(connection: AsyncConnection, writer: Writer) -> AsyncIterator[None]:
     """Leave WAL at the end, unless the database itself failed: then nothing goes on with this handle."""
     is_sound = True
     try:
@@ -165,7 +196,7 @@ async def _journal_put_back(connection: AsyncConnection) -> AsyncIterator[None]:
         is_sound = not isinstance(error.__cause__, DBAPIError | sqlite3.Error)
         raise
     finally:
-        if is_sound:
+        if is_sound and not writer.is_broken:
             await _put_back_journal(connection)
 
 

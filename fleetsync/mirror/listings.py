@@ -154,9 +154,12 @@ class Listings:
         digests = {one.id: digest for one, digest in listed} | {one.id: b"" for one in page.unreadable}
         stored = await resources.find(transaction, scope, digests)
         delta = compare(stored, listed, going.spec.volatile)
-        # What cannot be read is there all the same.
-        delta.seen += [stored[one.id].no for one in page.unreadable if one.id in stored]
         going.seen.add(await resources.write(transaction, scope, delta))
+        # What cannot be read is there all the same; a tombstone stays one until it can be read.
+        unread = (stored[one.id] for one in page.unreadable if one.id in stored)
+        there = [one.no for one in unread if not one.gone]
+        await resources.sight(transaction, scope, there)
+        going.seen.add(there)
         going.listed += len(page.resources) + len(page.unreadable)
         going.added += len(delta.added)
         going.updated += sum(one.event is not None for one in delta.updates)
@@ -194,10 +197,29 @@ class Listings:
             }
             await transaction.upsert(coverage, ("source", "type"), [row])
 
-    async def close(self, going: Listing, state: str, error: str) -> None:
-        """Close a listing that is not believed (`refused`) or cannot go on (`failed`): it marks nothing."""
+    async def fail(self, going: Listing, error: str) -> None:
+        """Close a listing that cannot go on: it marks nothing."""
         async with self._writer.transaction() as transaction:
-            await self._close(transaction, going.id, state, error)
+            await self._close(transaction, going.id, "failed", error)
+
+    async def refuse(self, going: Listing, unseen: int, error: str) -> None:
+        """Close a listing that is not believed because of how many rows it did not show: it marks nothing."""
+        async with self._writer.transaction() as transaction:
+            await self._close(transaction, going.id, "refused", error)
+            await transaction.run(update(listing).where(listing.c.id == going.id).values(unseen=unseen))
+
+    async def was_refused(self, going: Listing, unseen: int) -> bool:
+        """Say whether the last listing of this type was refused for just as many: what a person's word is about."""
+        statement = (
+            select(listing.c.state, listing.c.unseen)
+            .where(listing.c.source == going.source, listing.c.type == going.type, listing.c.id < going.id)
+            .where(listing.c.state.in_(("complete", "refused")))
+            .order_by(listing.c.id.desc())
+            .limit(1)
+        )
+        async with self._writer.transaction() as transaction:
+            rows = await transaction.rows(statement)
+        return [tuple(row) for row in rows] == [("refused", unseen)]
 
     async def missed(self, going: Listing, *, twice: bool, most: int) -> list[Missed]:
         """Return up to `most` rows that are still believed to be there and that `going` did not show.

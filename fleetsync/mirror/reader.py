@@ -9,6 +9,7 @@ import datetime
 import re
 import sqlite3
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fleetsync.core.sql_text import own_names
 from fleetsync.errors import MirrorError, NotYetError, UsageError
 
 TIME_LIMIT_S = 30.0
-_LENGTH_LIMIT = 16 * 1024 * 1024
+_LENGTH_LIMIT = 64 * 1024 * 1024
 _STEPS = 10_000
 
 # Deterministic functions that a question needs. What is not here is refused, also what SQLite will learn later.
@@ -70,8 +71,9 @@ class Reader:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LENGTH_LIMIT)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.set_progress_handler(lambda: self._clock.monotonic_s() > self._deadline_s, _STEPS)
-        views = connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
-        self.views = frozenset(name for (name,) in views)
+        names = connection.execute("SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
+        self.views = frozenset(name for type, name in names if type == "view")
+        self._taken = {name.lower(): type for type, name in names} | dict.fromkeys(_CATALOGUE, "table")
 
     def close(self) -> None:
         """Close the connection; it holds nothing back from then on."""
@@ -88,7 +90,7 @@ class Reader:
         Raises:
             UsageError: it is wrong, not allowed, or takes longer than the limit.
         """
-        return self._run(sql, (), self.views)
+        return self._run(sql, (), _Allowed(views=self.views, catalogue=True))
 
     def compile(self, sql: str, views: Set[str]) -> None:
         """Make sure that a SELECT is right and reads nothing but `views`, without running it.
@@ -96,7 +98,7 @@ class Reader:
         Raises:
             UsageError: it is wrong, or not allowed.
         """
-        for _ in self._run(f"EXPLAIN {sql}", (), views)[1]:
+        for _ in self._run(f"EXPLAIN {sql}", (), _Allowed(views=views))[1]:
             break
 
     def columns(self, view: str) -> frozenset[str]:
@@ -114,13 +116,13 @@ class Reader:
         return self._run(sql, parameters, None)[1]
 
     def _run(
-        self, sql: str, parameters: tuple[Any, ...], views: Set[str] | None
+        self, sql: str, parameters: tuple[Any, ...], allowed: "_Allowed | None"
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        own = own_names(sql) if views is not None else frozenset()
-        if taken := own & (views or frozenset()):
-            raise UsageError(f"{min(taken)} is a view: nothing else may have that name")
+        own = own_names(sql) if allowed is not None else frozenset()
+        if taken := own & self._taken.keys():
+            raise UsageError(f"{min(taken)} is a {self._taken[min(taken)]}: nothing else may have that name")
         self._deadline_s = self._clock.monotonic_s() + self._time_limit_s
-        self._connection.set_authorizer(_authorizer(views, own))
+        self._connection.set_authorizer(_authorizer(allowed, own))
         try:
             cursor = self._connection.execute(sql, parameters)
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
@@ -138,9 +140,10 @@ class Reader:
     def _refusal(self, error: Exception) -> UsageError | MirrorError:
         if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
             return UsageError(f"it took longer than {self._time_limit_s:g} s")
-        if getattr(error, "sqlite_errorcode", 0) in _BROKEN:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary of an extended code
+        if code in _BROKEN:
             return MirrorError(f"database {self._path}: {error}")
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
+        if code == sqlite3.SQLITE_AUTH:
             return UsageError("not allowed: only SELECT over the views, with the functions that the README lists")
         return UsageError(str(error))
 
@@ -164,25 +167,36 @@ _BROKEN = frozenset(
 )
 
 
-def _authorizer(views: Set[str] | None, own: Set[str]) -> Any:
-    """Return the callback that says what a statement may do; `views` None: our own SQL, any table.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Allowed:
+    """What a statement that is not ours may read."""
+
+    views: Set[str]
+    catalogue: bool = False
+
+
+def _authorizer(allowed: _Allowed | None, own: Set[str]) -> Any:
+    """Return the callback that says what a statement may do; `allowed` None: our own SQL, any table.
 
     `own` names the statement's own queries: of one whose columns nobody uses (`count(*)`) SQLite asks as of a table.
     """
 
+    views = None if allowed is None else allowed.views
+    has_catalogue = allowed is not None and allowed.catalogue
+
     def allow(action: int, one: str | None, two: str | None, _database: str | None, inside: str | None) -> int:
         match action:
             case sqlite3.SQLITE_SELECT | sqlite3.SQLITE_RECURSIVE:
-                allowed = True
+                is_fine = True
             case sqlite3.SQLITE_FUNCTION:
-                allowed = (two or "").lower() in FUNCTIONS
+                is_fine = (two or "").lower() in FUNCTIONS
             case sqlite3.SQLITE_READ:
                 readable = views is None or inside in views or one in views
                 counted = two == "" and (one or "").lower() in own
-                catalogue = one in _CATALOGUE and views is not None
-                allowed = readable or counted or catalogue or one in _TABLE_FUNCTIONS
+                catalogue = one in _CATALOGUE and has_catalogue
+                is_fine = readable or counted or catalogue or one in _TABLE_FUNCTIONS
             case _:
-                allowed = False
-        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+                is_fine = False
+        return sqlite3.SQLITE_OK if is_fine else sqlite3.SQLITE_DENY
 
     return allow

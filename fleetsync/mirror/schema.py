@@ -1,7 +1,10 @@
 """The schema's version: creating, upgrading, and refusing what does not fit."""
 
 import importlib.resources
+import itertools
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -30,7 +33,7 @@ async def prepare(writer: Writer, kinds: Iterable[Kind], *, upgrade: bool) -> No
     if found != head():
         _refuse(writer.path, found, upgrade=upgrade)
         if found is not None:
-            backup(writer.path, writer.path.with_name(f"{writer.path.name}.{found}.bak"))
+            backup(writer.path, _free_name(writer.path, found))
         await writer.run(_upgrade)
     await writer.run(lambda connection: _renew_views(connection, views(kinds)))
 
@@ -60,20 +63,43 @@ def backup(database: Path, target: Path) -> None:
         raise MirrorError(f"backup {target} exists already")
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source:
-            with target.open("xb"):
-                target.chmod(0o640)
             _copy(source, target)
     except (sqlite3.Error, OSError) as error:
         raise MirrorError(f"backup of {database} to {target}: {error}") from error
 
 
+def _free_name(database: Path, revision: str) -> Path:
+    """Return the first name for a backup that is not taken: an earlier upgrade may have failed after its own."""
+    numbers = itertools.chain(("",), (f".{number}" for number in itertools.count(2)))
+    files = (database.with_name(f"{database.name}.{revision}{number}.bak") for number in numbers)
+    return next(file for file in files if not file.exists())
+
+
 def _copy(source: sqlite3.Connection, target: Path) -> None:
+    """Copy under another name; whatever ends it, half a copy never has the name of a whole one."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    part = Path(name)
     try:
-        with closing(sqlite3.connect(target)) as copy:
+        with closing(sqlite3.connect(part)) as copy:
             source.backup(copy)
+        os.fchmod(handle, 0o640)
+        os.fsync(handle)
+        part.rename(target)
     except BaseException:
-        target.unlink()  # half a copy is none
+        part.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
+    _flush(target.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Put a folder's new names on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _refuse(path: Path, found: str | None, *, upgrade: bool) -> None:

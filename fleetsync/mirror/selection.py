@@ -78,6 +78,11 @@ class Selection:
             return Selected(declaration=declaration.name, error=str(error))
         return Selected(declaration=declaration.name, matched=matched)
 
+    def selected_last(self, source: str, declaration: Declaration) -> Bitmap:
+        """Return what a declaration selected in a source when it last could."""
+        chunks = "SELECT chunk, bits FROM selected WHERE declaration = ? AND source = ?"
+        return Bitmap(dict(self._reader.rows(chunks, (declaration.name, source))))
+
     def _statement(self, source: str, declaration: Declaration) -> tuple[str, tuple[Any, ...]]:
         view = self._views[declaration.type]
         condition = "" if declaration.where is None else f" AND (\n{declaration.where}\n)"

@@ -64,12 +64,13 @@ async def _record_detail(transaction: Transaction, scope: Scope, shown: Detail) 
         if missed:  # the service had it just now
             await resources.sight(transaction, scope, [no])
         return
-    values = {
+    values: dict[str, Any] = {
         "details": resources.json_text(details | {shown.part: new}),
         "desired": shown.desired.decode() if shown.desired is not None else None,
         "reported": shown.reported.decode() if shown.reported is not None else None,
-        "changed_at": scope.at,
     }
+    if not is_first:
+        values["changed_at"] = scope.at
     await transaction.run(update(resource).where(resource.c.no == no).values(values))
     await resources.sight(transaction, scope, [no])
     # Reading a part for the first time is no news of the resource.

@@ -122,6 +122,8 @@ listing = Table(
     Column("resumed", Boolean, nullable=False, default=False),
     Column("pages", Integer, nullable=False, default=0),
     Column("listed", Integer, nullable=False, default=0),
+    # Of one that was refused: how many known rows it did not show.
+    Column("unseen", Integer),
     Column("cursor", Text),
     Column("cursor_at", UtcDateTime),
     # The last page is stored; what it showed is still to be judged.

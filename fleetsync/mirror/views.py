@@ -62,6 +62,8 @@ _RESOURCES = (
     "r.gone_reason",
 )
 
+_SELECTED = "FROM selection x JOIN source s ON s.name = x.source AND s.configured WHERE x.declaration = d.name"
+
 _FIXED = {
     "resources": f"SELECT {', '.join(_RESOURCES)} {_FROM}",
     "history": (
@@ -90,9 +92,9 @@ _FIXED = {
     ),
     "declarations": (
         "SELECT d.name, d.file, d.type, d.selector, d.priority,"
-        " (SELECT COALESCE(SUM(x.matched), 0) FROM selection x WHERE x.declaration = d.name) AS matched,"
-        " (SELECT COALESCE(SUM(x.drifting), 0) FROM selection x WHERE x.declaration = d.name) AS drifting,"
-        " (SELECT MIN(x.error) FROM selection x WHERE x.declaration = d.name) AS error"
+        f" (SELECT COALESCE(SUM(x.matched), 0) {_SELECTED}) AS matched,"
+        f" (SELECT COALESCE(SUM(x.drifting), 0) {_SELECTED}) AS drifting,"
+        f" (SELECT MIN(x.error) {_SELECTED}) AS error"
         " FROM declaration d"
     ),
 }
@@ -141,11 +143,16 @@ def _expression(by_kind: Mapping[str, Column]) -> str:
 
 def _member(column: Column) -> str:
     *above, last = column.path
-    return "r.document" + "".join(_step("->", key) for key in above) + _step(_arrow(column.type), last)
-
-
-def _arrow(type: ColumnType) -> str:
-    return "->" if type is ColumnType.JSON else "->>"
+    found = "r.document" + "".join(_step("->", key) for key in above)
+    match column.type:
+        case ColumnType.JSON:
+            return found + _step("->", last)
+        case ColumnType.BOOLEAN:
+            return f"CAST({found}{_step('->>', last)} AS boolean)"
+        case ColumnType.INTEGER:
+            return f"CAST({found}{_step('->>', last)} AS bigint)"
+        case _:
+            return found + _step("->>", last)
 
 
 def _step(arrow: str, key: str) -> str:

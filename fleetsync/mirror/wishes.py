@@ -63,7 +63,13 @@ class Wishes:
     async def _store(self, transaction: Transaction, declarations: Sequence[Declaration]) -> None:
         wanted = {one.name: _row(one) for one in declarations}
         there = {row.name: dict(row._mapping) for row in await transaction.rows(select(declaration))}  # noqa: SLF001 - SQLAlchemy's public name
-        in_use = {name for (name,) in await transaction.rows(select(selection.c.declaration).distinct())}
+        configured = select(source.c.name).where(source.c.configured)
+        in_use = {
+            name
+            for (name,) in await transaction.rows(
+                select(selection.c.declaration).where(selection.c.source.in_(configured)).distinct()
+            )
+        }
         left = [name for name in there if name not in wanted and name not in in_use]
         if left:
             await transaction.run(delete(declaration).where(declaration.c.name.in_(left)))
@@ -96,6 +102,9 @@ class Wishes:
 
     async def _store_selection(self, transaction: Transaction, name: str, found: Sequence[Selected]) -> None:
         where = selection.c.source == name
+        # A reload in the middle of this cycle may have removed one.
+        declared = {declared for (declared,) in await transaction.rows(select(declaration.c.name))}
+        found = [one for one in found if one.declaration in declared]
         stored = {row.declaration: tuple(row)[2:] for row in await transaction.rows(select(selection).where(where))}
         rows = [
             {

@@ -218,7 +218,10 @@ class IotCentral:
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""
         response = await self._http.send(Request(method="GET", url=self._url(key), operation="read"))
-        return _resource(_PLACES[key.type], response)
+        resource = _resource(_PLACES[key.type], response)
+        if resource.id != key.id:
+            raise InvalidResponseError(f"asked for {key}, the answer is about {resource.id!r}", status=response.status)
+        return resource
 
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
         """Return a device's properties as they are now."""

@@ -1,5 +1,6 @@
 """Applying a plan: every change guarded, its intent stored before the request leaves, its outcome after."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -26,12 +27,9 @@ from fleetsync.errors import (
 from fleetsync.mirror.journal import Attempt, OpenWrite
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Target, Written
-from fleetsync.reconcile.together import together
+from fleetsync.reconcile.together import AT_ONCE, MOST_TROUBLES, together
 
 MOST_ATTEMPTS = 3
-AT_ONCE = 16
-# One bad device does not stop the others; so many times no usable answer in a row are no longer the device's.
-MOST_TROUBLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +99,9 @@ class Apply:
                 group.create_task(self._work(waiting, report))
         if self._stopped is not None:
             raise self._stopped
+        if next(waiting, None) is not None:
+            # Every worker was told to end where it stands: this is no plan that was carried out.
+            raise asyncio.CancelledError
 
     async def _work(self, waiting: Iterator[tuple[Change, ...]], report: Callable[[Outcome], None]) -> None:
         for parts in waiting:

@@ -15,14 +15,15 @@ from fleetsync.core.safety import check_plan
 from fleetsync.errors import (
     AuthError,
     FleetsyncError,
+    MirrorError,
     RejectedError,
-    SourceError,
     TerminalError,
     ThrottledError,
     UnsafePlanError,
 )
 from fleetsync.log import get_log
 from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.journal import OpenWrite
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.mirror.selection import Selection
@@ -33,6 +34,7 @@ from fleetsync.reconcile.listing import judge, list_type
 from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, still_valid
+from fleetsync.reconcile.together import each
 from fleetsync.reconcile.tombstones import bury
 from fleetsync.transport.threads import start_in_daemon_thread
 
@@ -99,7 +101,9 @@ class Cycle:
         done = Done(source=job.source.name, cycle=cycle, counts=self._counts)
         try:
             await self._steps(cycle, done)
-        except (SourceError, UnsafePlanError) as error:
+        except MirrorError:
+            raise
+        except FleetsyncError as error:
             self._errors.insert(0, error)
         self._count_listings()
         counts = self._counts
@@ -131,9 +135,14 @@ class Cycle:
         job = self._job
         if not isinstance(job.source, Target):
             return
-        for write in await job.mirror.journal.left_open(job.source.name):
-            outcome = await settle(job.source, job.mirror, write, cycle)
+        target = job.source
+
+        async def find_out(write: OpenWrite) -> None:
+            outcome = await settle(target, job.mirror, write, cycle)
             self._counts.applied += outcome.result is Result.APPLIED
+
+        # One that cannot be read now stays open, and its resource is not written to.
+        self._counts.failed += await each(await job.mirror.journal.left_open(target.name), find_out)
 
     async def _list(self, spec: TypeSpec, cycle: CycleId) -> None:
         """List one type. What is wrong with it alone does not stop the other types."""
@@ -176,7 +185,9 @@ class Cycle:
             return
         changes = plan.changes
         if reviewed is not None:
-            valid = still_valid(reviewed, plan)
+            valid = await self._in_thread(
+                lambda planner, selection: still_valid(reviewed, plan, lambda change: planner.meets(selection, change))
+            )
             changes, done.skipped = valid.changes, valid.skipped
         await self._check(len(changes), plan.known)
         name = reviewed.name if reviewed is not None else None
@@ -194,20 +205,15 @@ class Cycle:
 
     async def _check(self, changes: int, known: int) -> None:
         job, limits = self._job, self._job.settings.limits
-        confirmed, _ = await job.mirror.cycles.confirmed(job.source.name)
         try:
-            check_plan(
-                known=known,
-                changes=changes,
-                max_writes=limits.max_writes,
-                min_known=limits.min_known,
-                confirmed=confirmed,
-            )
+            check_plan(known=known, changes=changes, max_writes=limits.max_writes, min_known=limits.min_known)
         except UnsafePlanError as error:
+            confirmed, _ = await job.mirror.cycles.confirmed(job.source.name)
+            if confirmed == changes:
+                await job.mirror.cycles.use_confirmed_writes(job.source.name)
+                return
             accept = f"`fleetsync confirm {job.source.name} --writes {changes}` accepts it once"
             raise UnsafePlanError(f"{error}; nothing is sent; {accept}") from error
-        if confirmed is not None and confirmed == changes:
-            await job.mirror.cycles.use_confirmed_writes(job.source.name)
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -228,6 +234,8 @@ class Cycle:
             with job.mirror.selection() as selection:
                 running.append(selection)
                 ages_s = selection.ages_s(job.clock.now())
+                if self._listed == set(job.settings.resources):
+                    ages_s[job.source.name] = 0.0
                 planner = Planner(job.source, job.settings, job.declarations, ages_s=ages_s, longest_s=job.longest_s)
                 return function(planner, selection)
 

@@ -68,7 +68,7 @@ async def list_type(
     try:
         await _drain(source, going, mirror, clock=clock, watch=watch)
     except TerminalError as error:
-        await mirror.listings.close(going, "failed", str(error))
+        await mirror.listings.fail(going, str(error))
         if not going.resumed or going.pages > going.pages_before:
             raise
         # The service does not take the old cursor any more: begin again.
@@ -134,13 +134,13 @@ async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
         UnsafePlanError: it is not believed and marks nothing.
     """
     showing = await mirror.listings.showing(going)
-    _, confirmed = await mirror.cycles.confirmed(going.source)
     try:
-        check_listing(showing, max_gone=limits.max_gone, min_known=limits.min_known, confirmed=confirmed)
+        check_listing(showing, max_gone=limits.max_gone, min_known=limits.min_known)
     except UnsafePlanError as error:
-        await mirror.listings.close(going, "refused", str(error))
-        accept = f"`fleetsync confirm {going.source} --gone {showing.unseen}` accepts it once"
-        raise UnsafePlanError(f"{going.type}: {error}; nothing is marked gone; {accept}") from error
-    if confirmed is not None and confirmed == showing.unseen:
+        _, confirmed = await mirror.cycles.confirmed(going.source)
+        if confirmed != showing.unseen or not await mirror.listings.was_refused(going, showing.unseen):
+            await mirror.listings.refuse(going, showing.unseen, str(error))
+            accept = f"`fleetsync confirm {going.source} --gone {showing.unseen}` accepts it once"
+            raise UnsafePlanError(f"{going.type}: {error}; nothing is marked gone; {accept}") from error
         await mirror.cycles.use_confirmed_gone(going.source)
     await mirror.listings.complete(going)

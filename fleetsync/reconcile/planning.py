@@ -11,7 +11,8 @@ from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import UNKNOWN, Declaration, Wish, in_force, merge
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Part, ResourceKey
-from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare
+from fleetsync.core.path import overlap
+from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare, dropped
 from fleetsync.mirror.selection import Row, Selection
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.base import Source, Target
@@ -53,13 +54,19 @@ class Planner:
         draft = _Draft(self._source, self._settings)
         selected: list[Selected] = []
         for spec in self._specs():
-            declarations = in_force(self._declarations, self._source.name, spec.type)
-            matches = [self._select(selection, declaration) for declaration in declarations]
-            selected += matches
-            for row, mine in _matched(selection, declarations, matches):
-                draft.consider(spec, row, mine)
+            claims = [self._claim(selection, one) for one in in_force(self._declarations, self._source.name, spec.type)]
+            selected += (claim.selected for claim in claims)
+            for row, mine, held in _claimed(selection, claims):
+                draft.consider(spec, row, mine, held)
         plan = draft.plan(basis(self._declarations), selection.known(self._source.name))
         return Planned(plan=plan, selected=tuple(_with_drift(selected, plan)))
+
+    def meets(self, selection: Selection, change: Change) -> bool:
+        """Say whether a resource is there and has every value that a change wants."""
+        row = selection.find(change.key.source, change.key.type, change.key.id)
+        if row is None:
+            return False
+        return not dropped(change, declarable(self._source, self._settings.kind.specs[change.key.type], row))
 
     def wanting_details(self, selection: Selection) -> list[tuple[ResourceKey, Part]]:
         """Return the resources of which a declaration wants a part that listings do not carry."""
@@ -86,17 +93,35 @@ class Planner:
             return Selected(declaration=declaration.name, error=held)
         return selection.select(self._source.name, declaration)
 
+    def _claim(self, selection: Selection, declaration: Declaration) -> "_Claim":
+        selected = self._select(selection, declaration)
+        if selected.error is None:
+            return _Claim(declaration=declaration, selected=selected, numbers=selected.matched)
+        # What it selects now is not known; what it had selected stays its own.
+        numbers = selection.selected_last(self._source.name, declaration)
+        return _Claim(declaration=declaration, selected=selected, numbers=numbers)
 
-def _matched(
-    selection: Selection, declarations: Sequence[Declaration], matches: Sequence[Selected]
-) -> Iterator[tuple[Row, tuple[Declaration, ...]]]:
-    """Yield each selected row with the declarations that select it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """A declaration and the rows that are its own: what it selects, or, while it is held, what it had selected."""
+
+    declaration: Declaration
+    selected: Selected
+    numbers: Bitmap
+
+
+def _claimed(
+    selection: Selection, claims: Sequence[_Claim]
+) -> Iterator[tuple[Row, tuple[Declaration, ...], tuple[_Claim, ...]]]:
+    """Yield each row that a working declaration selects, with those, and with the held ones that had selected it."""
     numbers = Bitmap()
-    for match in matches:
-        numbers.add(match.matched)
+    for claim in claims:
+        numbers.add(claim.selected.matched)
     for row in selection.rows(numbers):
-        pairs = zip(declarations, matches, strict=True)
-        yield row, tuple(declaration for declaration, match in pairs if row.no in match.matched)
+        mine = tuple(claim.declaration for claim in claims if row.no in claim.selected.matched)
+        held = tuple(claim for claim in claims if claim.selected.error is not None and row.no in claim.numbers)
+        yield row, mine, held
 
 
 def _with_drift(selected: Iterable[Selected], plan: Plan) -> Iterator[Selected]:
@@ -122,8 +147,13 @@ class _Draft:
     unread: int = 0
     wishes: dict[tuple[str, ...], Wish] = field(default_factory=dict)
 
-    def consider(self, spec: TypeSpec, row: Row, declarations: tuple[Declaration, ...]) -> None:
-        """Take one row, and the declarations that select it, into the plan."""
+    def consider(
+        self, spec: TypeSpec, row: Row, declarations: tuple[Declaration, ...], held: tuple[_Claim, ...]
+    ) -> None:
+        """Take one row, and the declarations that select it, into the plan.
+
+        A held declaration keeps what it would overrule from being written: its word is not known, and not nothing.
+        """
         names = tuple(declaration.name for declaration in declarations)
         wish = self.wishes.get(names) or self.wishes.setdefault(names, merge(declarations))
         key = ResourceKey(self.source.name, spec.type, row.resource.id)
@@ -132,8 +162,14 @@ class _Draft:
         if wish.contradictions:
             self._hold(key, wish, unmet, document)
             return
+        priorities = {declaration.name: declaration.priority for declaration in declarations}
         for part, leaves in unmet.items():
-            self._want(key, part, leaves, row)
+            by_claim = [(leaf, _claim_on(leaf, priorities, held)) for leaf in leaves]
+            for leaf, claim in by_claim:
+                if claim is not None:
+                    by = f"declaration {claim.declaration.name} is held: {claim.selected.error}"
+                    self.drift.append(Drift(key=key, leaf=leaf, state=DriftState.HELD, by=by))
+            self._want(key, part, tuple(leaf for leaf, claim in by_claim if claim is None), row)
         self.unread += any(leaf.actual is UNKNOWN for leaves in unmet.values() for leaf in leaves)
 
     def _hold(
@@ -175,6 +211,16 @@ class _Draft:
             known=known,
             unread=self.unread,
         )
+
+
+def _claim_on(leaf: Leaf, priorities: Mapping[str, int], held: Iterable[_Claim]) -> _Claim | None:
+    """Return the held declaration that would have a say in a leaf, were it not held."""
+    priority = max(priorities[name] for name in leaf.declarations)
+    for claim in held:
+        declaration = claim.declaration
+        if declaration.priority >= priority and any(overlap(leaf.path, path) for path in declaration.leaves):
+            return claim
+    return None
 
 
 def declarable(source: Source, spec: TypeSpec, row: Row) -> Mapping[str, object]:

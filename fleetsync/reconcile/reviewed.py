@@ -1,6 +1,6 @@
 """Plans in files: what `plan --out` writes, a person reviews, and `apply --plan` carries out exactly."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,11 +149,12 @@ class StillValid:
     skipped: tuple[ResourceKey, ...]
 
 
-def still_valid(reviewed: Reviewed, fresh: Plan) -> StillValid:
+def still_valid(reviewed: Reviewed, fresh: Plan, is_met: Callable[[Change], bool]) -> StillValid:
     """Hold a reviewed plan against what would be planned now; nothing is ever added to it.
 
-    A leaf that is as declared by now needs nothing. A resource of which a declared leaf has another value than when it
-    was reviewed is skipped. A new ETag alone is no obstacle: the change goes out under it.
+    What is as declared by now (`is_met`, by the mirror) needs nothing. A resource of which a declared leaf has another
+    value than when it was reviewed is skipped, and so is one that is gone, held, or not selected any more. A new ETag
+    alone is no obstacle: the change goes out under it.
 
     Raises:
         UnsafePlanError: the declarations changed since: nobody reviewed this.
@@ -168,7 +169,9 @@ def still_valid(reviewed: Reviewed, fresh: Plan) -> StillValid:
         both = _both(old.leaves, new.leaves) if new is not None else []
         if any(not _same(one, other) for one, other in both):
             skipped.append(old.key)
-        elif new is not None and both:
+        elif new is None or not both:
+            skipped += [] if is_met(old) else [old.key]
+        else:
             leaves = tuple(leaf for _, leaf in both)
             changes.append(Change(key=new.key, part=new.part, guard=new.guard, leaves=leaves))
     return StillValid(changes=tuple(changes), skipped=tuple(skipped))

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 
 from fleetsync.core.model import Resource, ResourceKey
-from fleetsync.errors import NotFoundError, ResourceError
+from fleetsync.errors import NotFoundError
 from fleetsync.mirror.listings import Listing, Missed
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
-from fleetsync.reconcile.together import together
+from fleetsync.reconcile.together import each
 
 # So many are asked for one by one in a cycle; beyond that the next listing decides, which costs less.
 MOST_READS = 1000
 _BATCH = 500
-_AT_ONCE = 16
 
 
 async def bury(source: Source, going: Listing, mirror: Mirror) -> int:
@@ -36,20 +35,14 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
     """Ask the service for each; one that it cannot answer for is left to the next listing."""
     found: list[Resource] = []
     gone: list[Missed] = []
-    waiting = iter(rows)
 
-    async def ask() -> None:
-        for row in waiting:
-            try:
-                found.append(await source.read(ResourceKey(source.name, going.type, row.id)))
-            except NotFoundError:
-                gone.append(row)
-            except ResourceError:
-                continue
+    async def ask(row: Missed) -> None:
+        try:
+            found.append(await source.read(ResourceKey(source.name, going.type, row.id)))
+        except NotFoundError:
+            gone.append(row)
 
-    async with together() as group:
-        for _ in range(min(_AT_ONCE, len(rows))):
-            group.create_task(ask())
+    await each(rows, ask)
     await mirror.record(source.name, going.spec, found, going.cycle)
     if gone:
         await mirror.listings.mark_gone(

@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -73,14 +73,13 @@ class ApiToken:
 class Authorized:
     """Adds the Authorization header; a 401 is answered with another token, once.
 
-    A 401 says that the request was not carried out, so any method may be repeated. `admit` waits for the rate
-    limiter, because the repetition is one more request. A 403 is about a role: no other token would help.
+    A 401 says that the request was not carried out, so any method may be repeated. A 403 is about a role: no other
+    token would help. The rate limiter is below: who waits for a token holds no permission to send meanwhile.
     """
 
-    def __init__(self, http: Http, tokens: Tokens, *, admit: Callable[[Request], Awaitable[object]]) -> None:
+    def __init__(self, http: Http, tokens: Tokens) -> None:
         self._http = http
         self._tokens = tokens
-        self._admit = admit
 
     async def send(self, request: Request) -> Response:
         """Send `request` with authorization and return the answer.
@@ -99,7 +98,6 @@ class Authorized:
             another = await self._tokens.authorization()
             if another == value:
                 raise
-        await self._admit(request)
         return await self._http.send(_with(request, another))
 
 

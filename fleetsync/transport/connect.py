@@ -3,8 +3,8 @@
 from fleetsync.clock import Clock
 from fleetsync.transport.auth import Authorized, Tokens
 from fleetsync.transport.client import Client
-from fleetsync.transport.http import Http, Request
-from fleetsync.transport.limiter import Limited, Limiter, Meter, urgency_of
+from fleetsync.transport.http import Http
+from fleetsync.transport.limiter import Limited, Limiter, Meter
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.retry import Retrying
 from fleetsync.transport.session import Session
@@ -24,8 +24,5 @@ def connect(
     Sessions may be shared by sources with the same trust and proxy, limiters by sources of the same quota scope.
     """
 
-    async def admit(request: Request) -> None:
-        await limiter.admit(request.operation, urgency_of(request))
-
     client = Client(session, origin, clock)
-    return Retrying(Limited(Authorized(client, tokens, admit=admit), limiter, meter), clock)
+    return Retrying(Authorized(Limited(client, limiter, meter), tokens), clock)

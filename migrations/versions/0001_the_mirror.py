@@ -105,6 +105,7 @@ def upgrade() -> None:
         sa.Column("resumed", sa.Boolean(), nullable=False),
         sa.Column("pages", sa.Integer(), nullable=False),
         sa.Column("listed", sa.Integer(), nullable=False),
+        sa.Column("unseen", sa.Integer(), nullable=True),
         sa.Column("cursor", sa.Text(), nullable=True),
         sa.Column("cursor_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite"), nullable=True),
         sa.Column("ended", sa.Boolean(), nullable=False),

@@ -14,6 +14,8 @@ from fleetsync.daemon.daemon import RELOAD_GRACE_S, STOP_GRACE_S, Daemon
 from fleetsync.daemon.parts import Orders, Parts
 from fleetsync.daemon.work import Command, Reply
 from fleetsync.errors import ConfigError, FleetsyncError, Problem
+from fleetsync.mirror.engine import BrokenMirrorError
+from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.reconcile.progress import silent
 from tests.daemon.conftest import Said
 from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare, until
@@ -61,6 +63,10 @@ class Running:
     async def cycles(self, number: int, *plants: Plant) -> None:
         """Wait until each of these sources has had so many cycles."""
         await until(lambda: all(self.rig.cycles(plant.name) == ["done"] * number for plant in plants))
+
+    async def stored(self, number: int) -> None:
+        """Wait until the mirror holds so many resources."""
+        await until(lambda: self.rig.rows("SELECT COUNT(*) FROM resources") == [(number,)])
 
     async def stand_before(self, plant: Plant, **more: int) -> None:
         """Let the first cycle of a source come to its first request, and no further."""
@@ -235,6 +241,24 @@ async def test_the_watchdog_is_fed_until_a_source_hangs(rig: Rig, tmp_path: Path
             assert daemon.told().count("WATCHDOG=1") == 121
 
 
+async def test_a_listing_of_hours_does_not_starve_the_watchdog(rig: Rig, tmp_path: Path) -> None:
+    plant = await rig.add("plant", page_size=1)
+    plant.http.latency_s = 3600.0
+
+    async with running(rig, tmp_path, watchdog_s=120.0) as daemon:
+        await daemon.pass_time(5.0, sleepers=2)
+        minutes = 0
+        for pages in range(5):
+            while await rig.clock.nap() != plant.http.latency_s:
+                pass
+            await rig.clock.advance(MOST_SECONDS)
+            await daemon.stored(pages)
+            for _ in range(60):
+                await rig.clock.advance(60.0)
+                minutes += 1
+                assert daemon.told().count("WATCHDOG=1") == minutes
+
+
 # Stopping
 
 
@@ -300,6 +324,20 @@ async def test_writes_that_are_under_way_are_finished_and_recorded(rig: Rig, tmp
     outcomes = {outcome for (outcome,) in rig.rows("SELECT outcome FROM writes")}
     assert outcomes == {"applied"}
     assert plant.http.count(is_write) == len(rig.rows("SELECT 1 FROM writes"))
+
+
+async def test_a_command_that_was_writing_is_told_what_was_written(rig: Rig, tmp_path: Path) -> None:
+    plant = await rig.add("plant")
+    rig.declarations = [declare("wish", "as declared")]
+
+    async with running(rig, tmp_path) as daemon:
+        await daemon.first_cycles(plant)
+        plant.http.when(is_write, before=lambda _: daemon.daemon.stop(), times=1)
+        reply = await daemon.daemon.carry_out(Command(name="apply"), silent)
+
+    assert reply.exit_code == 75
+    assert "cut short" in (reply.sources[0].error or "")
+    assert reply.sources[0].outcomes == {"applied": plant.http.count(is_write)}
 
 
 async def test_a_command_in_the_middle_is_told_that_it_was_cut_short(rig: Rig, tmp_path: Path) -> None:
@@ -465,3 +503,20 @@ async def test_a_reload_that_hangs_does_not_hold_up_the_end(rig: Rig, tmp_path: 
         await daemon.ended()
 
     assert plant.connected == 0
+
+
+async def test_a_database_that_failed_ends_the_daemon(rig: Rig, tmp_path: Path) -> None:
+    plant = await rig.add("plant")
+
+    async def run() -> None:
+        async with running(rig, tmp_path) as daemon:
+            await daemon.first_cycles(plant)
+            rig.mirror._writer.is_broken = True
+            await daemon.pass_time(400.0)
+            await daemon.ended()
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await run()
+    [error] = failed.value.exceptions
+    assert isinstance(error, BrokenMirrorError)
+    assert "restart" in str(error)

@@ -13,6 +13,7 @@ from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
 from fleetsync.daemon.loop import Charge, Loop, Surroundings, attempt
 from fleetsync.daemon.turns import Turn
 from fleetsync.errors import ThrottledError
+from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.transport.http import Request
 from tests.daemon.conftest import Said
@@ -319,3 +320,16 @@ async def test_an_error_without_end_is_cut() -> None:
 async def test_who_wants_to_stop_is_not_held_up(error: BaseException) -> None:
     with pytest.raises(type(error)):
         await attempt(failing(error))
+
+
+async def test_a_database_that_failed_is_not_kept_from_the_process_also_out_of_a_group() -> None:
+    async def fail() -> None:
+        raise BrokenMirrorError("the database failed")
+
+    async def fail_in_a_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    for work in (fail, fail_in_a_group):
+        with pytest.raises(BrokenMirrorError, match="failed"):
+            await attempt(work(), source="plant")

@@ -106,11 +106,13 @@ async def test_who_waits_for_a_paused_source_is_woken_by_the_resuming() -> None:
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(turn.while_paused(is_paused))
         await settle()
+        turn.wake()
+        await settle()
         assert not waiting.done()
         paused[0] = False
         turn.wake()
 
-    assert looks == [True, False]
+    assert looks == [True, True, False]
 
 
 async def test_who_waits_for_a_paused_source_does_not_hold_up_the_end() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetsync.config.settings import Limits, Mode
+from fleetsync.config.settings import Limits, Mode, WeakestGuard
+from fleetsync.core.declaration import Declaration
 from fleetsync.core.plan import Plan
 from fleetsync.daemon.work import Command, Reply, SourceReply, Work, worst
 from fleetsync.mirror.mirror import Mirror
@@ -116,7 +117,8 @@ async def test_a_source_in_observe_mode_is_not_even_asked_and_the_others_are_wri
 
 async def test_declarations_that_disagree_hold_the_device_and_both_files_are_named(rig: Rig) -> None:
     plant = await rig.add("plant")
-    rig.declarations = [declare("red", "red"), declare("blue", "blue")]
+    off = Declaration(name="off", file="off.toml", line=1, leaves={("enabled",): False})
+    rig.declarations = [declare("red", "red"), declare("blue", "blue"), off]
 
     reply = await carry_out(rig, APPLY)
 
@@ -127,6 +129,19 @@ async def test_declarations_that_disagree_hold_the_device_and_both_files_are_nam
     assert "and 5 more" in held
     assert plant.http.count(is_write) == 0
     assert (await carry_out(rig, SYNC)).exit_code == 0
+
+
+async def test_what_no_guard_protects_is_held_and_says_what_would_allow_it(rig: Rig) -> None:
+    plant = await rig.add("plant", weakest_guard=WeakestGuard.ETAG)
+    rig.declarations = [
+        Declaration(name="warm", file="warm.toml", line=1, leaves={("properties", "targetTemperature"): 21.5})
+    ]
+
+    reply = await carry_out(rig, APPLY)
+
+    (held,) = reply.sources[0].held
+    assert 'weakest_guard = "reread"' in held
+    assert plant.http.count(is_write) == 0
 
 
 async def test_a_write_that_the_service_refuses_fails_the_command(rig: Rig) -> None:
@@ -209,7 +224,7 @@ async def test_a_device_that_moved_since_the_review_is_skipped_and_named(rig: Ri
     reply = await carry_out(rig, replace(APPLY, plan="reviewed.json", plan_text=text))
 
     assert reply.sources[0].outcomes == {"applied": 5}
-    assert reply.sources[0].skipped == (f"device {moved}: a declared value moved since the plan was made",)
+    assert reply.sources[0].skipped == (f"device {moved}: it moved since the plan was made, is held, or is gone",)
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,13 @@ async def test_a_resumed_listing_nominates_and_never_confirms(bench: Bench) -> N
 
 async def test_a_listing_that_is_not_believed_marks_nothing(bench: Bench) -> None:
     await bench.listed(page("a", "b"))
-    for state in ("refused", "failed"):
+    for end in (
+        lambda going: bench.mirror.listings.refuse(going, 1, "why"),
+        lambda going: bench.mirror.listings.fail(going, "why"),
+    ):
         going = await bench.begin()
         await bench.mirror.listings.record(going, [page("a")])
-        await bench.mirror.listings.close(going, state, "why")
+        await end(going)
     assert bench.rows("SELECT id FROM resource WHERE missed_since IS NOT NULL") == []
     assert bench.rows("SELECT state, error FROM listing WHERE id > 1") == [("refused", "why"), ("failed", "why")]
     assert await bench.missed(await bench.listed(page("a")), twice=True) == []

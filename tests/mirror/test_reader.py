@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fleetsync.clock import Clock
 from fleetsync.errors import MirrorError, NotYetError, UsageError
 from fleetsync.mirror.reader import Reader
+from fleetsync.transport.client import MAX_BYTES
 from tests.fakes.clock import FakeClock
 from tests.mirror.bench import Bench, page
 from tests.mirror.columns import COLUMNS
@@ -116,15 +118,47 @@ async def test_what_does_anything_else_is_refused_and_leaves_no_trace(
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT printf('%.*c', 9000000, 'x') || printf('%.*c', 9000000, 'x')",
-        "SELECT replace(printf('%.*c', 10000000, 'x'), 'x', 'yyy')",
-        "SELECT length(group_concat(document || printf('%.*c', 9000000, 'x'))) FROM devices",
-        "SELECT '" + "x" * 20_000_000 + "'",
+        "SELECT printf('%.*c', 36000000, 'x') || printf('%.*c', 36000000, 'x')",
+        "SELECT replace(printf('%.*c', 30000000, 'x'), 'x', 'yyy')",
+        "SELECT length(group_concat(document || printf('%.*c', 36000000, 'x'))) FROM devices",
+        "SELECT '" + "x" * 70_000_000 + "'",
     ],
 )
 async def test_what_grows_too_large_ends(reader: Reader, sql: str) -> None:
     with pytest.raises(UsageError, match="big"):
         ask(reader, sql)
+
+
+async def test_the_largest_document_that_a_service_can_send_is_read(reader: Reader, bench: Bench) -> None:
+    with contextlib.closing(sqlite3.connect(bench.path)) as connection:
+        connection.execute(
+            "UPDATE resource SET document = json_object('n', printf('%.*c', ?, 'x')) WHERE id = 'a'", (MAX_BYTES,)
+        )
+        connection.commit()
+    [(document,)] = reader.rows("SELECT document FROM resource WHERE id = 'a'")
+    assert len(document) > MAX_BYTES
+
+
+@pytest.mark.parametrize("table", ["resource", "Resource", "source", "sqlite_master"])
+async def test_a_query_of_ones_own_may_not_have_the_name_of_a_table(reader: Reader, table: str) -> None:
+    with pytest.raises(UsageError, match="is a table"):
+        ask(reader, f"WITH {table} AS (SELECT 1) SELECT count(*) FROM main.{table}")
+
+
+async def test_only_a_question_may_look_at_the_catalogue(reader: Reader) -> None:
+    sql = "SELECT 1 FROM devices WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'write')"
+    assert ask(reader, sql) == [(1,), (1,)]
+    with pytest.raises(UsageError, match="not allowed"):
+        reader.compile(sql, reader.views)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_CORRUPT_INDEX, sqlite3.SQLITE_BUSY])
+async def test_a_database_that_fails_is_no_mistake_of_who_asks_also_by_an_extended_code(
+    reader: Reader, code: int
+) -> None:
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorcode = code
+    assert isinstance(reader._refusal(error), MirrorError)
 
 
 async def test_a_format_that_grows_too_large_gives_nothing(reader: Reader) -> None:

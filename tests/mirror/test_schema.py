@@ -5,7 +5,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,10 +15,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 import fleetsync
+from fleetsync.core.kind import Column, ColumnType
 from fleetsync.errors import LockedError, MirrorError, SchemaMismatchError
 from fleetsync.mirror import schema
-from fleetsync.mirror.lock import is_locked, lock_file
-from fleetsync.mirror.mirror import open_mirror
+from fleetsync.mirror.engine import BrokenMirrorError
+from fleetsync.mirror.lock import is_locked, lock_file, locked
+from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.mirror.tables import metadata
 from fleetsync.mirror.views import views
 from fleetsync.providers.iot_central import KIND
@@ -185,6 +189,24 @@ async def test_a_second_opening_says_who_has_it(database: Path) -> None:
     await open_and_close(database)
 
 
+def test_who_only_asks_for_the_lock_keeps_nobody_from_taking_it(database: Path) -> None:
+    with locked(database):
+        pass
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom fleetsync.mirror.lock import is_locked\n"
+        "print(flush=True)\nwhile True:\n    is_locked(Path(sys.argv[1]))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(database)], stdout=subprocess.PIPE) as asking:
+        try:
+            assert asking.stdout is not None
+            asking.stdout.readline()
+            for _ in range(1000):
+                with locked(database):
+                    pass
+        finally:
+            asking.kill()
+
+
 def test_a_lock_ends_with_its_process(database: Path) -> None:
     program = (
         "import os, sys\nfrom pathlib import Path\nfrom fleetsync.mirror.lock import locked\n"
@@ -248,6 +270,108 @@ async def test_a_backup_is_the_database_at_one_instant_and_never_overwrites(data
     with pytest.raises(MirrorError, match="exists already"):
         schema.backup(database, target)
     assert content_of(target) == before
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from fleetsync.mirror import schema
+
+os.fsync = lambda _: os.kill(os.getpid(), 9)
+schema.backup(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_backup_that_was_killed_is_none_and_can_be_made_again(database: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(database), str(target)], check=False)
+    assert done.returncode == -9
+    assert not target.exists()
+    schema.backup(database, target)
+    assert query(target, "PRAGMA integrity_check") == [("ok",)]
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+async def test_an_upgrade_after_one_that_failed_makes_a_backup_beside_the_first(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_connection: object) -> None:
+        raise MirrorError("no space")
+
+    monkeypatch.setattr(schema, "head", lambda: "9999")
+    monkeypatch.setattr(schema, "_upgrade", fail)
+    for _ in range(3):
+        with pytest.raises(MirrorError, match="no space"):
+            await open_and_close(database, upgrade=True)
+    [revision] = query(database, "SELECT version_num FROM alembic_version")
+    kept = [f"mirror.db.{revision[0]}{number}.bak" for number in (".2", ".3", "")]
+    assert names_in(database.parent) == sorted(["mirror.db", "mirror.db.lock", *kept])
+
+
+class Failing:
+    """The driver's connection, of which one commit fails as one whose fsync fails does."""
+
+    def __init__(self, connection: Any, code: int) -> None:
+        self._connection = connection
+        self._code = code
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        self._connection.rollback()  # as SQLite does by itself
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = self._code
+        raise error
+
+
+async def fail_once(mirror: Mirror, code: int) -> None:
+    """Let one commit fail with a code, and none after it."""
+    raw: Any = (await mirror._writer._connection.get_raw_connection()).driver_connection
+    sound = raw._connection
+    raw._connection = Failing(sound, code)
+    with pytest.raises(MirrorError, match="disk I/O error"):
+        await mirror.cycles.set_paused("plant", paused=True)
+    raw._connection = sound
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
+async def test_nothing_goes_on_with_a_connection_whose_database_failed(database: Path, code: int) -> None:
+    async with open_mirror(database, [KIND], FakeClock()) as mirror:
+        await mirror.cycles.register([source_row()], file="c")
+        await fail_once(mirror, code)
+        for _ in range(2):
+            with pytest.raises(BrokenMirrorError, match="failed before: restart"):
+                await mirror.cycles.set_paused("plant", paused=True)
+    assert query(database, "PRAGMA journal_mode") == [("wal",)]
+    assert query(database, "SELECT state FROM sources") == [("never",)]
+
+
+async def test_a_full_disk_breaks_nothing_for_later(database: Path) -> None:
+    async with open_mirror(database, [KIND], FakeClock()) as mirror:
+        await mirror.cycles.register([source_row()], file="c")
+        await fail_once(mirror, sqlite3.SQLITE_FULL)
+        await mirror.cycles.set_paused("plant", paused=True)
+    assert query(database, "SELECT state FROM sources") == [("paused",)]
+
+
+def test_booleans_and_integers_in_a_view_have_their_type_on_every_engine() -> None:
+    columns = {
+        "b": Column(path=("b",), type=ColumnType.BOOLEAN),
+        "n": Column(path=("in", "n"), type=ColumnType.INTEGER),
+    }
+    first = KIND.types[-1]
+    kind = replace(KIND, types=(replace(first, columns=columns),))
+    select = views([kind])[first.view]
+    assert "CAST(r.document ->> 'b' AS boolean) AS b" in select
+    assert "CAST(r.document -> 'in' ->> 'n' AS bigint) AS n" in select
+
+
+@pytest.mark.parametrize(("shown", "value"), [("true", 1), ("false", 0), ("null", None)])
+def test_a_boolean_in_a_view_is_one_or_zero_or_null(shown: str, value: int | None) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        sql = "SELECT CAST(r.document ->> 'b' AS boolean) FROM (SELECT ? AS document) r"
+        assert connection.execute(sql, (f'{{"b": {shown}}}',)).fetchall() == [(value,)]
 
 
 def test_a_backup_that_cannot_be_made_says_why(tmp_path: Path, database: Path) -> None:

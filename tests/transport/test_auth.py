@@ -1,3 +1,4 @@
+import asyncio
 import datetime
 
 import pytest
@@ -8,10 +9,11 @@ from fleetsync.errors import AuthError
 from fleetsync.transport.auth import ApiToken, Authorized, NoTokens
 from fleetsync.transport.connect import connect
 from fleetsync.transport.http import Request, Response
-from fleetsync.transport.limiter import Budget, Limiter
+from fleetsync.transport.limiter import Budget, Limited, Limiter
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.secret import SecretText
 from fleetsync.transport.session import open_session
+from tests.fakes.clock import FakeClock
 from tests.transport.loopback import answer, serve
 
 OK = Response(status=200, headers={}, body=b"")
@@ -48,45 +50,71 @@ class Guarded:
 
 
 async def send(service, tokens):
-    admitted = []
-
-    async def admit(request):
-        admitted.append(request)
-
     try:
-        await Authorized(service, tokens, admit=admit).send(PATCH)
+        await Authorized(service, tokens).send(PATCH)
     except AuthError:
-        return "refused", len(admitted)
-    return "answered", len(admitted)
+        return "refused"
+    return "answered"
 
 
-async def test_a_401_is_answered_with_another_token_once_and_charged_to_the_rate():
+async def test_a_401_is_answered_with_another_token_once():
     service, tokens = Guarded("b"), Turnstile("a", "b")
-    assert await send(service, tokens) == ("answered", 1)
+    assert await send(service, tokens) == "answered"
     assert (service.seen, tokens.dropped) == (["a", "b"], ["a"])
+
+
+async def test_the_repetition_after_a_401_is_charged_to_the_rate():
+    clock = FakeClock()
+    limiter = Limiter("scope", Budget(total=Rate(per_s=1.0), classes={"write": None}), clock)
+    await clock.run(Authorized(Limited(Guarded("b"), limiter), Turnstile("a", "b")).send(PATCH))
+    assert [usage.requests for usage in limiter.usage()] == [2]
+
+
+async def test_who_waits_for_a_token_holds_no_permission_to_send():
+    """Forty that wait ten seconds for a sign-in leave at the rate afterwards, and not all at once."""
+    clock, sent_at_s = FakeClock(), []
+
+    class Slow(Turnstile):
+        async def authorization(self):
+            await clock.sleep(10.0)
+            return await super().authorization()
+
+    class Noting:
+        async def send(self, request):
+            sent_at_s.append(clock.monotonic_s())
+            return OK
+
+    limiter = Limiter("scope", Budget(total=Rate(per_s=5.0), classes={"write": None}), clock)
+    http = Authorized(Limited(Noting(), limiter), Slow("a"))
+
+    async def all_at_once():
+        await asyncio.gather(*(http.send(PATCH) for _ in range(40)))
+
+    await clock.run(all_at_once())
+    assert sent_at_s[-1] - sent_at_s[0] >= 39 / 5 - 1e-6
 
 
 async def test_a_second_401_ends_it():
     service = Guarded("c")
-    assert await send(service, Turnstile("a", "b", "c")) == ("refused", 1)
+    assert await send(service, Turnstile("a", "b", "c")) == "refused"
     assert service.seen == ["a", "b"]
 
 
 async def test_without_another_token_nothing_is_repeated():
     service = Guarded("b")
-    assert await send(service, Turnstile("a")) == ("refused", 0)
+    assert await send(service, Turnstile("a")) == "refused"
     assert service.seen == ["a"]
 
 
 async def test_a_403_is_about_a_role_and_is_not_repeated():
     service, tokens = Guarded("b", status=403), Turnstile("a", "b")
-    assert await send(service, tokens) == ("refused", 0)
+    assert await send(service, tokens) == "refused"
     assert tokens.dropped == []
 
 
 async def test_without_sign_in_no_header_is_sent_and_a_401_stands():
     service = Guarded("b")
-    assert await send(service, NoTokens()) == ("refused", 0)
+    assert await send(service, NoTokens()) == "refused"
     assert service.seen == [None]
     await NoTokens().refused("x")
     assert NoTokens().expires_at() is None
@@ -104,7 +132,7 @@ async def test_an_api_token_is_sent_as_it_stands_without_the_newline_at_its_end(
 async def test_a_replaced_api_token_is_seen_at_the_next_request():
     texts = iter(["old", "new"])
     service = Guarded("new")
-    assert await send(service, ApiToken(SecretText(place="p", read=lambda: next(texts)))) == ("answered", 1)
+    assert await send(service, ApiToken(SecretText(place="p", read=lambda: next(texts)))) == "answered"
 
 
 def test_an_api_token_says_in_milliseconds_when_it_ends():
