@@ -1,14 +1,21 @@
 """P10, and its neighbours: one bad resource or declaration stops nothing else, and hides nothing either."""
 
+import asyncio
 from dataclasses import replace
 
+import pytest
+
 from fleetsync.core.model import CycleId
-from fleetsync.errors import InvalidResponseError
+from fleetsync.daemon.turns import Turn
+from fleetsync.errors import InvalidResponseError, UnsafePlanError
 from fleetsync.mirror.cycles import SourceRow
+from fleetsync.reconcile.cycle import Cycle
+from fleetsync.reconcile.progress import Progress
+from fleetsync.reconcile.reviewed import Reviewed
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.http import Request
 from tests.fakes.http import lost, refused
-from tests.reconcile.rig import Rig, declare
+from tests.reconcile.rig import NAME, Rig, declare
 from tests.reconcile.test_apply import NAMED, WARM, is_write_to, one, wants
 
 UNSTORABLE = {"displayName": "a\0b"}
@@ -120,3 +127,47 @@ async def test_a_removed_source_takes_its_part_of_a_declaration_along(rig: Rig) 
     assert rig.rows("SELECT matched, drifting, error FROM declarations") == [(0, 0, None)]
     await rig.mirror.wishes.declare([], CycleId(1), "other")
     assert rig.rows("SELECT name FROM declarations") == []
+
+
+async def test_a_confirmed_number_is_about_the_listing_that_was_refused_and_no_other(rig: Rig) -> None:
+    rig.limit(max_gone=0.2)
+    await rig.cycle()
+    gone = rig.ids()[:11]
+    await rig.mirror.cycles.confirm(NAME, gone=len(gone))
+    for id in gone:
+        rig.cloud.delete_device(id)
+    assert isinstance((await rig.cycle()).error, UnsafePlanError), "nobody had been asked about these yet"
+    assert len(rig.ids()) == 12
+    assert (await rig.cycle()).error is None
+    assert len(rig.ids()) == 1
+
+
+async def test_a_device_of_a_reviewed_plan_that_is_gone_is_named(rig: Rig) -> None:
+    wants(rig, declare(NAMED))
+    plan = (await rig.cycle()).plan
+    assert plan is not None
+    reviewed = Reviewed(name="p.json", source=NAME, basis=plan.basis, changes=plan.changes)
+    id, met = one(rig), one(rig, 1)
+    rig.cloud.delete_device(id)
+    rig.cloud.operator_edit(met, NAMED)
+    done = await rig.cycle(write=True, reviewed=reviewed)
+    assert len(done.outcomes) == 10
+    assert [key.id for key in done.skipped] == [id], "and what is as declared by now needs no word"
+
+
+async def test_a_plan_that_was_broken_off_is_not_recorded_as_done(rig: Rig) -> None:
+    for number in range(30):
+        rig.cloud.add_device(f"one-more-{number:02}")
+    wants(rig, declare(NAMED))
+    await rig.cycle()
+    turn = Turn()
+
+    def stop(step: Progress) -> None:
+        turn.is_ending = turn.is_ending or step.step == "writing"
+
+    work = Cycle(replace(rig.job(), report=turn.watched(stop)), write=True).run()
+    with pytest.raises(asyncio.CancelledError):
+        await rig.clock.run(work)
+    assert rig.rows("SELECT outcome FROM cycles ORDER BY id DESC LIMIT 1") == [("running",)]
+    await rig.cycle()
+    assert rig.rows("SELECT outcome FROM cycles WHERE id = 2") == [("interrupted",)]
