@@ -4,7 +4,7 @@ A plan is a value: it can be printed, stored, compared and refused before one re
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wanted, Wish
@@ -185,8 +185,5 @@ def _leaf(wanted: Wanted, actual: Json | Missing) -> Leaf:
 
 def dropped(change: Change, document: Mapping[str, object]) -> tuple[Path, ...]:
     """Return the paths that a write set and the resource afterwards does not show: accepted, and ignored."""
-    return tuple(leaf.path for leaf in change.leaves if not _leaf(_wanted(leaf), actual_at(document, leaf.path)).is_met)
-
-
-def _wanted(leaf: Leaf) -> Wanted:
-    return Wanted(path=leaf.path, value=leaf.declared, declarations=leaf.declarations)
+    fresh = (replace(leaf, actual=actual_at(document, leaf.path)) for leaf in change.leaves)
+    return tuple(leaf.path for leaf in fresh if not leaf.is_met)

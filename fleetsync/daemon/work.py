@@ -1,7 +1,6 @@
 """What commands ask for, whether the daemon does it or the command itself: the same work, the same reply."""
 
 import asyncio
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem, 
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Report
-from fleetsync.reconcile.reviewed import Reviewed, read_plan
+from fleetsync.reconcile.reviewed import Reviewed, plans_in, read_plan
 from fleetsync.transport.threads import start_in_daemon_thread
 
 Name = Literal["sync", "apply", "confirm", "pause", "resume"]
@@ -227,11 +226,6 @@ def _cut_short(name: str, done: Done | None = None) -> SourceReply:
 async def _read_reviewed(command: Command) -> tuple[Reviewed, ...]:
     """Return the reviewed plan of a command. Reading it blocks, and it may be large: a thread does it."""
     file, text = Path(command.plan or ""), command.plan_text
-    return await start_in_daemon_thread(lambda: read_plan(file) if text is None else _read_copy(file.name, text))
-
-
-def _read_copy(name: str, text: str) -> tuple[Reviewed, ...]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / name
-        file.write_text(text, encoding="utf-8")
-        return read_plan(file)
+    return await start_in_daemon_thread(
+        lambda: read_plan(file) if text is None else plans_in(text.encode(), name=file.name)
+    )

@@ -112,14 +112,24 @@ def read_plan(file: Path) -> tuple[Reviewed, ...]:
         UsageError: it cannot be read, or is no such file.
     """
     try:
-        plan = msgspec.json.decode(file.read_bytes(), type=_PlanFile)
-        if plan.format != FORMAT:
-            raise UsageError(f"plan {file}: format {plan.format}, this version reads {FORMAT}")
-        return tuple(_reviewed(file.name, part) for part in plan.sources)
+        return plans_in(file.read_bytes(), name=str(file))
     except OSError as error:
         raise UsageError(f"plan {file}: {error.strerror}") from error
+
+
+def plans_in(text: bytes, *, name: str) -> tuple[Reviewed, ...]:
+    """Return the plans in what `plan --out` wrote; `name` is for messages and for `writes.plan`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        plan = msgspec.json.decode(text, type=_PlanFile)
+        if plan.format != FORMAT:
+            raise UsageError(f"plan {name}: format {plan.format}, this version reads {FORMAT}")
+        return tuple(_reviewed(Path(name).name, part) for part in plan.sources)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise UsageError(f"plan {file}: not a plan that `fleetsync plan --out` wrote: {error}") from error
+        raise UsageError(f"plan {name}: not a plan that `fleetsync plan --out` wrote: {error}") from error
 
 
 def _reviewed(name: str, part: _SourceFile) -> Reviewed:
