@@ -64,9 +64,17 @@ class Running:
         """Wait until each of these sources has had so many cycles."""
         await until(lambda: all(self.rig.cycles(plant.name) == ["done"] * number for plant in plants))
 
-    async def stored(self, number: int) -> None:
-        """Wait until the mirror holds so many resources."""
-        await until(lambda: self.rig.rows("SELECT COUNT(*) FROM resources") == [(number,)])
+    def steps(self, plant: Plant) -> "asyncio.Queue[None]":
+        """Return what gets an entry for every step that a cycle of this source reports from now on."""
+        turn, steps = self.daemon._turns[plant.name], asyncio.Queue[None]()
+        hear = turn.on_step
+
+        def step() -> None:
+            hear()
+            steps.put_nowait(None)
+
+        turn.on_step = step
+        return steps
 
     async def stand_before(self, plant: Plant, **more: int) -> None:
         """Let the first cycle of a source come to its first request, and no further."""
@@ -246,13 +254,16 @@ async def test_a_listing_of_hours_does_not_starve_the_watchdog(rig: Rig, tmp_pat
     plant.http.latency_s = 3600.0
 
     async with running(rig, tmp_path, watchdog_s=120.0) as daemon:
-        await daemon.pass_time(5.0, sleepers=2)
+        await until(lambda: rig.clock.sleepers == 2)
+        steps = daemon.steps(plant)
+        await rig.clock.advance(5.0)
         minutes = 0
         for pages in range(5):
             while await rig.clock.nap() != plant.http.latency_s:
                 pass
             await rig.clock.advance(MOST_SECONDS)
-            await daemon.stored(pages)
+            if pages:
+                await asyncio.wait_for(steps.get(), PATIENCE_S)
             for _ in range(60):
                 await rig.clock.advance(60.0)
                 minutes += 1
