@@ -189,6 +189,7 @@ def http_session(*, ca_file: Path | None = None, proxy: str | None = None) -> "r
     verify = str(ca_file) if ca_file else ssl.get_default_verify_paths().cafile or True
     session = requests.Session()
     session.trust_env = False
+    session.max_redirects = 0  # a redirect would carry the secret to wherever it points
     session.headers["Connection"] = "close"  # one request an hour needs no pool
     session.proxies = {"http": proxy, "https": proxy} if proxy else {}
     request = functools.partial(session.request, verify=verify, timeout=TIMEOUT_S)
