@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
+from fleetsync.core.kind import Succession, TypeSpec
 from fleetsync.core.merge_patch import Json, diff, same, without
 from fleetsync.core.model import Resource
-from fleetsync.core.path import Path
 
 
 class Event(StrEnum):
@@ -64,9 +65,22 @@ class Delta:
     unchanged: int = 0
 
 
-def compare(
-    stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes]], volatile: tuple[Path, ...] = ()
-) -> Delta:
+def doubtful(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes]], spec: TypeSpec) -> frozenset[str]:
+    """Return the ids of which a list that lags is not to be believed: a read has to decide.
+
+    Those are resources that are on record as gone, and those whose description does not follow the stored one.
+    """
+    known = ((resource, stored[resource.id]) for resource, _ in listed if resource.id in stored)
+    return frozenset(resource.id for resource, row in known if row.gone or not _follows(row, resource, spec))
+
+
+def _follows(known: Stored, shown: Resource, spec: TypeSpec) -> bool:
+    if known.document is None:  # nothing differs
+        return True
+    return spec.succession(_object(known.document), _object(shown.document)) is Succession.FOLLOWS
+
+
+def compare(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes]], spec: TypeSpec) -> Delta:
     """Return what `listed`, resources with their digests, says against what is `stored` under their ids.
 
     A resource that stands twice in one page is believed the second time.
@@ -83,17 +97,22 @@ def compare(
         if known.digest == digest and not known.gone:
             delta.unchanged += 1
         else:
-            delta.updates.append(_update(known, resource, digest, volatile))
+            delta.updates.append(_update(known, resource, digest, spec))
     return delta
 
 
-def _update(known: Stored, resource: Resource, digest: bytes, volatile: tuple[Path, ...]) -> Update:
-    old = without(_decoded(known.document), volatile) if known.digest != digest else None
-    new = without(_decoded(resource.document), volatile) if known.digest != digest else None
-    patch = None if same(old, new) else diff(old, new)
+def _update(known: Stored, resource: Resource, digest: bytes, spec: TypeSpec) -> Update:
+    if known.document is None:  # only a tombstone can be written anew as it was
+        return Update(no=known.no, resource=resource, digest=digest, event=Event.RETURNED)
+    old, new = _object(known.document), _object(resource.document)
+    before, after = without(old, spec.volatile), without(new, spec.volatile)
+    patch = None if same(before, after) else diff(before, after)
     event = Event.RETURNED if known.gone else None if patch is None else Event.UPDATED
+    if event is Event.UPDATED and spec.succession(old, new) is Succession.REPLACES:
+        event = Event.REPLACED
     return Update(no=known.no, resource=resource, digest=digest, event=event, patch=patch)
 
 
-def _decoded(document: bytes | None) -> Json:
-    return None if document is None else msgspec.json.decode(document)
+def _object(document: bytes) -> dict[str, Any]:
+    """Return a document as the object that every provider makes sure it is."""
+    return msgspec.json.decode(document, type=dict[str, Any])

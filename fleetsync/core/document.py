@@ -1,6 +1,7 @@
 """What a document must be to be stored the same way by every engine."""
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -58,3 +59,20 @@ def _remove(node: object, path: tuple[str, ...]) -> bool:
         return False
     del node[last]
     return True
+
+
+def without_members(document: bytes, is_secret: Callable[[str], bool]) -> bytes:
+    """Return a document without the members, at any depth, whose name is a secret's; byte for byte where none is."""
+    decoded = msgspec.json.decode(document)
+    kept = _kept(decoded, is_secret)
+    return document if kept == decoded else msgspec.json.encode(kept)
+
+
+def _kept(node: object, is_secret: Callable[[str], bool]) -> object:
+    match node:
+        case dict():
+            return {name: _kept(value, is_secret) for name, value in node.items() if not is_secret(name)}
+        case list():
+            return [_kept(item, is_secret) for item in node]
+        case _:
+            return node

@@ -4,13 +4,30 @@ A provider states this about itself (`providers/base.py`); `wiring` hands it to 
 therefore needs no provider.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from typing import Any
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.model import Part, ResourceType
 from fleetsync.core.path import Path
+
+
+class Succession(Enum):
+    """What a description of a resource is to the one that is stored."""
+
+    FOLLOWS = auto()
+    DOUBTFUL = auto()
+    """It may be older than what is stored: a list that lags is not to be believed about it."""
+    REPLACES = auto()
+    """It is of another resource that was given the same id."""
+
+
+def follows(_stored: Mapping[str, Any], _shown: Mapping[str, Any]) -> Succession:
+    """Say that the last word is the newest: true of services that answer lists and reads from one place."""
+    return Succession.FOLLOWS
+
 
 ANY = "*"
 """As the last key of a writable path: any name, and anything below it."""
@@ -67,6 +84,11 @@ class TypeSpec:
     """The parts that a listing does not carry; they are read one resource at a time, where a plan needs them."""
     volatile: tuple[Path, ...] = ()
     """Members that only say "still alive": stored, but no `updated` event."""
+    lags: bool = False
+    """Lists are answered from an index that lags. Then a resource is gone only when a read says so, one that was gone
+    is back only when a read says so, and what does not follow the stored description is read as well."""
+    succession: Callable[[Mapping[str, Any], Mapping[str, Any]], Succession] = follows
+    """Pure: what a description is to the stored one; both are decoded documents."""
 
     def writable_at(self, path: Path) -> Writable | None:
         """Return what covers `path`, or None where it cannot be declared."""

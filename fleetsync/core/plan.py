@@ -102,6 +102,15 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """Why a leaf must not be written, although it is not as declared; `by` names the rule, or who holds it."""
+
+    path: Path
+    state: DriftState
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All changes of a source, sorted by key and part, and all drift, also what no change will mend.
 

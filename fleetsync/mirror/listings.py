@@ -13,9 +13,9 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
-from fleetsync.core.delta import Event, compare, digest_of
+from fleetsync.core.delta import Event, compare, digest_of, doubtful
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import Cursor, CycleId, ListingId, Page, ResourceType
+from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType
 from fleetsync.core.safety import Showing
 from fleetsync.mirror import resources
 from fleetsync.mirror.engine import Prepared, Transaction, Writer
@@ -66,6 +66,8 @@ class Listing:
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    counted: int | None = None
+    """How many the service counts itself; None where it does not."""
 
     @property
     def type(self) -> ResourceType:
@@ -128,6 +130,14 @@ class Listings:
             listed_before=row.listed,
         )
 
+    async def doubtful(self, going: Listing, page: Page) -> frozenset[str]:
+        """Return the ids of what a page of a list that lags shows and is not to be believed without a read."""
+        listed = _digested(page)
+        scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
+        async with self._writer.transaction() as transaction:
+            stored = await resources.find(transaction, scope, {one.id: digest for one, digest in listed})
+        return doubtful(stored, listed, going.spec)
+
     async def record(self, going: Listing, pages: Sequence[Page]) -> None:
         """Store whole pages, what they showed to be there, and the cursor, in one transaction."""
         at = self._clock.now()
@@ -150,10 +160,10 @@ class Listings:
         going.seen.saved()
 
     async def _record_page(self, transaction: Transaction, scope: resources.Scope, going: Listing, page: Page) -> None:
-        listed = [(one, digest_of(one.document)) for one in page.resources]
+        listed = _digested(page)
         digests = {one.id: digest for one, digest in listed} | {one.id: b"" for one in page.unreadable}
         stored = await resources.find(transaction, scope, digests)
-        delta = compare(stored, listed, going.spec.volatile)
+        delta = compare(stored, listed, going.spec)
         going.seen.add(await resources.write(transaction, scope, delta))
         # What cannot be read is there all the same; a tombstone stays one until it can be read.
         unread = (stored[one.id] for one in page.unreadable if one.id in stored)
@@ -178,7 +188,7 @@ class Listings:
     async def _showing(self, transaction: Transaction, going: Listing) -> Showing:
         """Count instead of looking row by row: every row that was seen is one that is known."""
         ((known,),) = await transaction.rows(_COUNT, {"source": going.source, "type": going.type})
-        return Showing(listed=going.listed, known=known, unseen=known - len(going.seen))
+        return Showing(listed=going.listed, known=known, unseen=known - len(going.seen), counted=going.counted)
 
     async def complete(self, going: Listing) -> None:
         """Close a listing that reached its end and is believed: it speaks for every row but those it missed."""
@@ -221,18 +231,20 @@ class Listings:
             rows = await transaction.rows(statement)
         return [tuple(row) for row in rows] == [("refused", unseen)]
 
-    async def missed(self, going: Listing, *, twice: bool, most: int) -> list[Missed]:
-        """Return up to `most` rows that are still believed to be there and that `going` did not show.
+    async def missed(self, going: Listing, *, twice: bool, most: int, after: str = "") -> list[Missed]:
+        """Return up to `most` rows that are still believed to be there and that `going` did not show, by id.
 
         `twice`: those that an earlier complete listing had missed as well, else those that only `going` missed.
-        A resumed listing may nominate a row, never confirm one: to it nothing was missed twice.
+        A resumed listing may nominate a row, never confirm one: to it nothing was missed twice; neither to one that
+        lags. `after` is the last id of the batch before.
         """
-        earlier = resource.c.missed_since < (going.id if not going.resumed else 0)
+        confirms = not going.resumed and not going.spec.lags
+        earlier = resource.c.missed_since < (going.id if confirms else 0)
         statement = (
             select(resource.c.no, resource.c.id, resource.c.missed_since)
             .where(resource.c.source == going.source, resource.c.type == going.type)
             .where(resource.c.gone_at.is_(None), resource.c.missed_since.is_not(None))
-            .where(earlier if twice else ~earlier)
+            .where(earlier if twice else ~earlier, resource.c.id > after)
             .order_by(resource.c.id)
             .limit(most)
         )
@@ -287,3 +299,7 @@ class Listings:
             .values(state=state, error=error, finished_at=self._clock.now(), cursor=None, cursor_at=None)
         )
         await transaction.run(delete(seen).where(seen.c.listing == id))
+
+
+def _digested(page: Page) -> list[tuple[Resource, bytes]]:
+    return [(one, digest_of(one.document)) for one in page.resources]

@@ -34,7 +34,7 @@ async def record(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: 
 async def _record_resource(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
     digest = digest_of(shown.document)
     stored = await resources.find(transaction, scope, {shown.id: digest})
-    delta = compare(stored, [(shown, digest)], spec.volatile)
+    delta = compare(stored, [(shown, digest)], spec)
     numbers = await resources.write(transaction, scope, delta)
     await resources.sight(transaction, scope, numbers)
     await _show_to_open_listing(transaction, scope, numbers)

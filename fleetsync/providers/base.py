@@ -3,18 +3,18 @@
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from fleetsync.core.kind import Kind
 from fleetsync.core.model import Cursor, Detail, Page, Part, Resource, ResourceKey, ResourceType
-from fleetsync.core.plan import Change, Guard
+from fleetsync.core.plan import Change, Guard, Objection
 from fleetsync.transport.http import Http
 
 
 class Source(Protocol):
-    """A service that can be listed and read."""
+    """A service that can be listed and read. Providers inherit it, and with it what not every service has."""
 
     kind: ClassVar[Kind]
     name: str
@@ -46,6 +46,10 @@ class Source(Protocol):
         """
         ...
 
+    async def count(self, type: ResourceType) -> int | None:  # noqa: ARG002 - for those that have one
+        """Return how many there are by a count of the service's own, apart from its list; None where it has none."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
@@ -63,6 +67,13 @@ class Target(Source, Protocol):
     def guard(self, part: Part, resource: Resource) -> Guard | None:
         """Return the strongest guard that the service has for this part; None where a write is not possible."""
         ...
+
+    def objections(self, change: Change, resource: Resource) -> Sequence[Objection]:  # noqa: ARG002 - for those that have any
+        """Return the leaves of a change that must not be sent, and why: rules that the service is known to have. Pure.
+
+        `resource` is what the change is planned on.
+        """
+        return ()
 
     async def patch(self, change: Change) -> Written:
         """Send one guarded write, once.

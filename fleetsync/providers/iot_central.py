@@ -5,20 +5,20 @@ https://learn.microsoft.com/rest/api/iotcentral/
 - Paging: `{"value": […], "nextLink": "…"}`; the link is absolute, goes out byte for byte, and is absent (or null, or
   empty) on the last page. The preview takes `maxpagesize` up to 100 for devices, groups and templates; the stable
   version has no page size.
-- ETags stand in the body. The preview honours `If-Match` on PATCH of every type here; the stable version knows an
-  etag in the body only, and whether it refuses a stale one is unverified, so that one is read again as well.
-  Organizations show no etag, and device properties have none in any version: those are guarded by reading again.
+- ETags stand in the body, that of a template with literal quotes in it. The preview honours `If-Match` on PATCH of
+  every type here; the stable version knows an etag in the body only, and whether it refuses a stale one is unverified,
+  so that one is read again as well. Organizations show no etag, and device properties have none in any version: those
+  are guarded by reading again.
 - An etag may change its form while the resource stays the same; it is no news by itself.
 - Properties: the plain value is what the device reported, `$metadata.NAME.desiredValue` what was asked of it. PATCH
   answers 202: accepted, not yet applied.
 - Throttling: 20 requests/s per application, over all tokens; 429 without a documented Retry-After.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -40,8 +40,9 @@ from fleetsync.core.model import (
 )
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, GuardKind
-from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
-from fleetsync.providers.base import Endpoint, Provider, Written
+from fleetsync.errors import InvalidResponseError, ResourceError
+from fleetsync.providers._rest import fits_if_match, flag, identified, if_match, segment, storable, stored, text
+from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.http import Request, Response
 
 PREVIEW: Literal["2022-10-31-preview"] = "2022-10-31-preview"
@@ -56,7 +57,6 @@ _DISPLAY_NAME = Writable(path=("displayName",), part=DOCUMENT, value=str)
 _ENABLED = Writable(path=("enabled",), part=DOCUMENT, value=bool)
 _DESCRIPTION = Writable(path=("description",), part=DOCUMENT, value=str)
 _ETAG: Path = ("etag",)
-_TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ class _List(msgspec.Struct):
     nextLink: str | None = None  # noqa: N815 - the service's spelling
 
 
-class IotCentral:
+class IotCentral(Target):
     """One IoT Central application."""
 
     kind: ClassVar[Kind] = KIND
@@ -250,7 +250,7 @@ class IotCentral:
 
     def guard(self, part: Part, resource: Resource) -> Guard | None:
         """Return If-Match in the preview, the body's etag in the stable version, else reading again."""
-        if part == PROPERTIES or not _fits_header(resource.etag):
+        if part == PROPERTIES or not fits_if_match(resource.etag):
             return Guard(kind=GuardKind.REREAD)
         if self._version == STABLE:
             return Guard(kind=GuardKind.BODY_ETAG, etag=resource.etag, reread=True)
@@ -274,43 +274,16 @@ class IotCentral:
         return Written(shown=shown, status=response.status, request_id=response.request_id)
 
     def _url(self, key: ResourceKey) -> str:
-        return f"{self._base}{_PLACES[key.type].path}/{_segment(key)}?api-version={self._version}"
+        return f"{self._base}{_PLACES[key.type].path}/{segment(key.id, key)}?api-version={self._version}"
 
     def _properties_url(self, key: ResourceKey) -> str:
         # Without it the preview hides, and refuses, properties that the device's template lacks.
         unmodeled = "&unmodeled=true" if self._version == PREVIEW else ""
-        return f"{self._base}/api/devices/{_segment(key)}/properties?api-version={self._version}{unmodeled}"
-
-
-def if_match(etag: ETag) -> str:
-    """Return an etag as If-Match wants it: in quotes, which some of them bring along.
-
-    Templates hold an etag with literal quotes in it, devices one without (specification examples, 2022-10-31-preview).
-    """
-    return etag if etag.startswith('"') else f'"{etag}"'
-
-
-def _fits_header(etag: ETag | None) -> bool:
-    """Say whether If-Match can hold it: a service could overlook what it cannot read, and with it the guard."""
-    return etag is not None and etag != "*" and _TAG.fullmatch(etag) is not None
-
-
-def _segment(key: ResourceKey) -> str:
-    """Return an id as one segment of a path.
-
-    Raises:
-        RejectedError: a path cannot hold it: `.` and `..` would name another resource.
-    """
-    if key.id in {"", ".", ".."}:
-        raise RejectedError(f"{key}: such an id cannot be put into a URL")
-    return quote(key.id, safe="")
+        return f"{self._base}/api/devices/{segment(key.id, key)}/properties?api-version={self._version}{unmodeled}"
 
 
 def _resource(place: _Place, response: Response) -> Resource:
-    read = _read(place, parsable(response.body))
-    if isinstance(read, Unreadable):
-        raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
-    return read
+    return stored(_read(place, parsable(response.body)), request_id=response.request_id)
 
 
 def _read(place: _Place, document: bytes) -> Resource | Unreadable:
@@ -319,39 +292,27 @@ def _read(place: _Place, document: bytes) -> Resource | Unreadable:
     Raises:
         InvalidResponseError: it is no object, or has no id.
     """
-    try:
-        id = msgspec.json.decode(document, type=place.named).id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidResponseError(f"a document of {place.path} without {place.id}: {str(error)[:100]}") from error
+    id = identified(document, place.named, place.path).id
     if not id:
         raise InvalidResponseError(f"a document of {place.path} without {place.id}")
-    if fault := fault_in(document):
-        return Unreadable(id=id, reason=fault)
-    decoded = msgspec.json.decode(document)
-    return resource_from(place.id, decoded, without_secrets(document, place.secrets) if place.secrets else document)
+
+    def made(decoded: Mapping[str, Any], document: bytes) -> Resource:
+        return resource_from(place.id, decoded, without_secrets(document, place.secrets) if place.secrets else document)
+
+    return storable(id, document, made)
 
 
 def resource_from(id: str, decoded: Mapping[str, Any], document: bytes) -> Resource:
     """Return a decoded document as a resource; `id` is the member that names it. A field of a wrong type is no fact."""
-    etag = _text(decoded, "etag")
+    etag = text(decoded, "etag")
     facts = Facts(
-        display_name=_text(decoded, "displayName"),
-        enabled=_flag(decoded, "enabled"),
-        provisioned=_flag(decoded, "provisioned"),
-        simulated=_flag(decoded, "simulated"),
-        template=_text(decoded, "template"),
+        display_name=text(decoded, "displayName"),
+        enabled=flag(decoded, "enabled"),
+        provisioned=flag(decoded, "provisioned"),
+        simulated=flag(decoded, "simulated"),
+        template=text(decoded, "template"),
     )
     return Resource(id=decoded[id], document=document, etag=None if etag is None else ETag(etag), facts=facts)
-
-
-def _text(document: Mapping[str, Any], name: str) -> str | None:
-    value = document.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _flag(document: Mapping[str, Any], name: str) -> bool | None:
-    value = document.get(name)
-    return value if isinstance(value, bool) else None
 
 
 def desired_properties(properties: Mapping[str, Any]) -> dict[str, Any]:

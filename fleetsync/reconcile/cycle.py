@@ -30,7 +30,7 @@ from fleetsync.mirror.selection import Selection
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.apply import Apply, settle
 from fleetsync.reconcile.details import read_details
-from fleetsync.reconcile.listing import judge, list_type
+from fleetsync.reconcile.listing import count, judge, list_type
 from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, still_valid
@@ -149,6 +149,7 @@ class Cycle:
         job = self._job
         try:
             going = await list_type(job.source, spec, job.mirror, cycle, clock=job.clock, watch=self._watch)
+            await count(job.source, going)
             await judge(going, job.mirror, job.settings.limits)
             self._counts.gone += await bury(job.source, going, job.mirror)
             self._listed.add(spec.type)

@@ -10,9 +10,11 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, Page, ResourceType
 from fleetsync.core.safety import check_listing
 from fleetsync.errors import InvalidResponseError, SourceError, TerminalError, UnsafePlanError
+from fleetsync.log import get_log
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
+from fleetsync.reconcile.doubts import settled
 from fleetsync.reconcile.together import together
 
 # One transaction holds at most this: a kill costs no more.
@@ -86,7 +88,7 @@ async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock
         while end is None:
             pages, end = await _batch(queue, clock)
             if pages:
-                await mirror.listings.record(going, pages)
+                await mirror.listings.record(going, await settled(source, going, mirror, pages))
                 watch(going)
     if end.error is not None:
         raise end.error
@@ -127,6 +129,14 @@ def _size(page: Page) -> int:
     return sum(len(resource.document) for resource in page.resources)
 
 
+async def count(source: Source, going: Listing) -> None:
+    """Ask the service how many there are, apart from its list; where that cannot be told the list is judged alone."""
+    try:
+        going.counted = await source.count(going.type)
+    except SourceError as error:
+        get_log(source=source.name).info("listing.uncounted", type=going.type, reason=str(error))
+
+
 async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
     """Believe a listing that reached its end, or refuse it because it is suspiciously short.
 
@@ -138,9 +148,10 @@ async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
         check_listing(showing, max_gone=limits.max_gone, min_known=limits.min_known)
     except UnsafePlanError as error:
         _, confirmed = await mirror.cycles.confirmed(going.source)
-        if confirmed != showing.unseen or not await mirror.listings.was_refused(going, showing.unseen):
-            await mirror.listings.refuse(going, showing.unseen, str(error))
-            accept = f"`fleetsync confirm {going.source} --gone {showing.unseen}` accepts it once"
+        missing = showing.missing
+        if confirmed != missing or not await mirror.listings.was_refused(going, missing):
+            await mirror.listings.refuse(going, missing, str(error))
+            accept = f"`fleetsync confirm {going.source} --gone {missing}` accepts it once"
             raise UnsafePlanError(f"{going.type}: {error}; nothing is marked gone; {accept}") from error
         await mirror.cycles.use_confirmed_gone(going.source)
     await mirror.listings.complete(going)

@@ -1,7 +1,7 @@
 """Planning: the mirror against the declarations. No request is sent, nothing is written; it blocks, so use a thread."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -197,8 +197,19 @@ class _Draft:
         if held := held_by(guard, self.settings):
             self.drift += [Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known]
         elif guard is not None:
-            self.drift += [Drift(key=key, leaf=leaf, state=DriftState.PENDING) for leaf in known]
-            self.changes.append(Change(key=key, part=part, guard=guard, leaves=known))
+            self._change(Change(key=key, part=part, guard=guard, leaves=known), row)
+
+    def _change(self, change: Change, row: Row) -> None:
+        """Take a change into the plan, but for the leaves that the service is known not to take."""
+        objections = self.source.objections(change, row.resource) if isinstance(self.source, Target) else ()
+        refused = {one.path: one for one in objections}
+        for leaf in change.leaves:
+            one = refused.get(leaf.path)
+            state, by = (DriftState.PENDING, None) if one is None else (one.state, one.by)
+            self.drift.append(Drift(key=change.key, leaf=leaf, state=state, by=by))
+        leaves = tuple(leaf for leaf in change.leaves if leaf.path not in refused)
+        if leaves:
+            self.changes.append(replace(change, leaves=leaves))
 
     def plan(self, basis: str, known: int) -> Plan:
         """Return the plan, sorted."""

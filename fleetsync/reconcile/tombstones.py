@@ -17,7 +17,7 @@ _BATCH = 500
 async def bury(source: Source, going: Listing, mirror: Mirror) -> int:
     """Mark what is gone: unseen by two complete listings, or by this one and the service says "not found".
 
-    Returns how many are gone. What a read finds is recorded as being there.
+    Where the list lags a read alone decides. Returns how many are gone. What a read finds is recorded as being there.
     """
     gone = 0
     while rows := await mirror.listings.missed(going, twice=True, most=_BATCH):
@@ -25,9 +25,13 @@ async def bury(source: Source, going: Listing, mirror: Mirror) -> int:
             some = [row for row in rows if row.since == since]
             await mirror.listings.mark_gone(going, some, f"unseen by the complete listings {since} and {going.id}")
         gone += len(rows)
-    rows = await mirror.listings.missed(going, twice=False, most=MOST_READS)
-    for start in range(0, len(rows), _BATCH):
-        gone += await _ask(source, going, mirror, rows[start : start + _BATCH])
+    asked, last = 0, ""
+    while asked < MOST_READS or going.spec.lags:
+        rows = await mirror.listings.missed(going, twice=False, most=_BATCH, after=last)
+        if not rows:
+            break
+        gone += await _ask(source, going, mirror, rows)
+        asked, last = asked + len(rows), rows[-1].id
     return gone
 
 

@@ -3,10 +3,11 @@
 import json
 
 from fleetsync.core.delta import Delta, Event, Stored, compare, digest_of
-from fleetsync.core.model import ETag, Resource
+from fleetsync.core.kind import TypeSpec
+from fleetsync.core.model import DEVICE, ETag, Resource
 
 OLD = b'{"id":"a","etag":"1","name":"old"}'
-VOLATILE = (("etag",),)
+SPEC = TypeSpec(type=DEVICE, view="devices", volatile=(("etag",),))
 
 
 def resource(document: bytes) -> tuple[Resource, bytes]:
@@ -16,11 +17,11 @@ def resource(document: bytes) -> tuple[Resource, bytes]:
 def against(document: bytes, *, gone: bool = False, missed: bool = False, stored: bytes = OLD) -> Delta:
     is_other = digest_of(document) != digest_of(stored)
     row = Stored(no=7, digest=digest_of(stored), gone=gone, missed=missed, document=stored if is_other else None)
-    return compare({"a": row}, [resource(document)], VOLATILE)
+    return compare({"a": row}, [resource(document)], SPEC)
 
 
 def test_what_is_not_stored_is_added() -> None:
-    delta = compare({}, [resource(OLD)])
+    delta = compare({}, [resource(OLD)], SPEC)
     assert [new.id for new, _ in delta.added] == ["a"]
     assert (delta.updates, delta.seen, delta.found, delta.unchanged) == ([], [], [], 0)
 
@@ -59,12 +60,12 @@ def test_what_was_missed_is_found_whether_it_changed_or_not() -> None:
 
 
 def test_what_stands_twice_in_a_page_is_believed_the_second_time() -> None:
-    delta = compare({}, [resource(OLD), resource(b'{"id":"a","name":"second"}')])
+    delta = compare({}, [resource(OLD), resource(b'{"id":"a","name":"second"}')], SPEC)
     assert [new.document for new, _ in delta.added] == [b'{"id":"a","name":"second"}']
 
 
 def test_ids_are_compared_byte_for_byte() -> None:
-    delta = compare({"a": Stored(no=1, digest=digest_of(OLD))}, [resource(b'{"id":"A"}')])
+    delta = compare({"a": Stored(no=1, digest=digest_of(OLD))}, [resource(b'{"id":"A"}')], SPEC)
     assert [new.id for new, _ in delta.added] == ["A"]
 
 

@@ -48,13 +48,13 @@ def killed(request: Request) -> None:
 
 
 def is_write(request: Request) -> bool:
-    """Say whether it is a PATCH."""
-    return request.method == "PATCH"
+    """Say whether it changes something."""
+    return request.method in ("PATCH", "PUT")
 
 
 def is_list(request: Request) -> bool:
     """Say whether it asks for a page."""
-    return request.operation == "list"
+    return request.operation in ("list", "query")
 
 
 @dataclass
@@ -105,14 +105,13 @@ class CloudHttp:
         self.requests += 1
         self.sent.append(request)
         hooks = self._hooks(request)
-        if not Origin.of(self.cloud.url).admits(request.url):
-            raise InvalidResponseError(f"{request.method} was not sent: its address leads elsewhere")
+        handle = self._service(request)
         if self.latency_s:
             await self.clock.sleep(self.latency_s)
         for rule in hooks:
             if rule.before:
                 rule.before(request)
-        answer = self.cloud.handle(self._arriving(request))
+        answer = handle(self._arriving(request))
         for rule in hooks:
             if rule.after:
                 rule.after(request)
@@ -124,8 +123,15 @@ class CloudHttp:
             rule.left -= 1
         return hooks
 
+    def _service(self, request: Request) -> Callable[[SimRequest], SimResponse]:
+        services = {self.cloud.url: self.cloud.handle, self.cloud.hub_url: self.cloud.handle_hub}
+        for url, handle in services.items():
+            if Origin.of(url).admits(request.url):
+                return handle
+        raise InvalidResponseError(f"{request.method} was not sent: its address leads elsewhere")
+
     def _arriving(self, request: Request) -> SimRequest:
-        target = request.url.removeprefix(self.cloud.url)
+        target = "/" + request.url.split("/", 3)[3]
         if self.page_size is not None:
             target = target.replace("&maxpagesize=100", f"&maxpagesize={self.page_size}")
         return SimRequest(method=request.method, target=target, headers=dict(request.headers), body=request.body or b"")

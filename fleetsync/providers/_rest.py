@@ -1,0 +1,101 @@
+"""What the services have in common on the wire: ids in paths, ETags in headers, documents that may not be storable."""
+
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from fleetsync.core.document import fault_in
+from fleetsync.core.model import ETag, Resource, ResourceKey, Unreadable
+from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
+
+S = TypeVar("S")
+
+_TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
+
+
+def segment(id: str, key: ResourceKey) -> str:
+    """Return an id, that of `key` or a piece of it, as one segment of a path.
+
+    Raises:
+        RejectedError: a path cannot hold it: `.` and `..` would name another resource.
+    """
+    if id in {"", ".", ".."}:
+        raise RejectedError(f"{key}: such an id cannot be put into a URL")
+    return quote(id, safe="")
+
+
+def if_match(etag: ETag) -> str:
+    """Return an etag as If-Match wants it: in quotes, which some services bring along."""
+    return etag if etag.startswith('"') else f'"{etag}"'
+
+
+def fits_if_match(etag: ETag | None) -> bool:
+    """Say whether If-Match can hold it: a service could overlook what it cannot read, and with it the guard."""
+    return etag is not None and etag != "*" and _TAG.fullmatch(etag) is not None
+
+
+def identified(document: bytes, shape: type[S], what: str) -> S:
+    """Return the members that name a document; `what` says in messages where it came from.
+
+    Raises:
+        InvalidResponseError: it lacks them.
+    """
+    try:
+        return msgspec.json.decode(document, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidResponseError(f"a document of {what} without its id: {str(error)[:100]}") from error
+
+
+def storable(id: str, document: bytes, made: Callable[[Mapping[str, Any], bytes], Resource]) -> Resource | Unreadable:
+    """Return a document as the resource that is `made` of it; one that cannot be stored keeps its id.
+
+    `made` gets the document decoded and as it is.
+    """
+    if fault := fault_in(document):
+        return Unreadable(id=id, reason=fault)
+    return made(msgspec.json.decode(document), document)
+
+
+def stored(read: Resource | Unreadable, *, request_id: str | None) -> Resource:
+    """Return what was read of one resource.
+
+    Raises:
+        ResourceError: it cannot be stored.
+    """
+    if isinstance(read, Unreadable):
+        raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=request_id)
+    return read
+
+
+def text(document: Mapping[str, Any], name: str) -> str | None:
+    """Return a member that is a text; anything else is no fact."""
+    value = document.get(name)
+    return value if isinstance(value, str) else None
+
+
+def flag(document: Mapping[str, Any], name: str) -> bool | None:
+    """Return a member that is true or false; anything else is no fact."""
+    value = document.get(name)
+    return value if isinstance(value, bool) else None
+
+
+def whole(document: Mapping[str, Any], name: str) -> int | None:
+    """Return a member that is a whole number; anything else is no fact."""
+    value = document.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def instant(document: Mapping[str, Any], name: str) -> datetime.datetime | None:
+    """Return a member that is an ISO 8601 instant; without an offset it is UTC, and the year 1 means never."""
+    value = text(document, name)
+    if value is None:
+        return None
+    try:
+        at = datetime.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return None if at.year == 1 else at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
