@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+MICROSOFT := $(VENV)/microsoft
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
 UV ?= uv
@@ -20,11 +21,11 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-unit: $(VENV)/.test
+unit: $(VENV)/.test $(MICROSOFT)/.ready
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# The two lock files hold hashes and no index address: the machine's own pip settings decide where from.
+# The lock files hold hashes and no index address: the machine's own pip settings decide where from.
 $(VENV)/.run: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r requirements.lock
@@ -37,11 +38,22 @@ $(VENV)/.test: requirements-test.lock pyproject.toml
 	$(EDITABLE)
 	touch $@
 
+# Microsoft's client for IoT Hub, which tries the simulator. Where it cannot be installed, this and the test say so.
+$(MICROSOFT)/.ready: requirements-microsoft.lock | $(VENV)/.test
+	if $(BIN)/python tests/microsoft/environment.py; then \
+		$(BIN)/python -m venv --clear $(MICROSOFT) && \
+		$(MICROSOFT)/bin/python -m pip --disable-pip-version-check --quiet install \
+			--only-binary :all: --require-hashes -r requirements-microsoft.lock && \
+		touch $@; \
+	fi
+
 lock:
 	$(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 	$(UV) pip compile pyproject.toml --group build --group test -c requirements.lock --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-test.lock
+	$(UV) pip compile --group microsoft --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements-microsoft.lock
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache demo

@@ -40,7 +40,7 @@ def test_the_versions_agree() -> None:
 
 
 def test_the_lock_files_name_no_index_and_hash_everything() -> None:
-    for name in ("requirements.lock", "requirements-test.lock"):
+    for name in ("requirements.lock", "requirements-test.lock", "requirements-microsoft.lock"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         packages = [line for line in lines if "==" in line and not line.startswith((" ", "#"))]
         assert packages
