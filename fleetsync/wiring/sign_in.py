@@ -16,6 +16,7 @@ from fleetsync.transport.msal_tokens import (
     managed_identity_tokens,
     workload_identity_tokens,
 )
+from fleetsync.transport.origin import Origin
 from fleetsync.transport.sas import SharedAccessKey
 from fleetsync.transport.secret import SecretText
 
@@ -90,7 +91,8 @@ def _device_code(settings: SourceSettings, clock: Clock, state: Path) -> Tokens:
 
 
 def _shared_access_key(settings: SourceSettings, clock: Clock, _state: Path) -> Tokens:
-    return SharedAccessKey(secret_text(settings.auth.secrets["connection_string"]), clock)
+    secret = secret_text(settings.auth.secrets["connection_string"])
+    return SharedAccessKey(secret, Origin.of(settings.url), clock)
 
 
 def _scope(settings: SourceSettings) -> str:

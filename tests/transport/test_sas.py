@@ -4,6 +4,9 @@ import hashlib
 import pytest
 
 from fleetsync.errors import AuthError
+from fleetsync.transport.auth import Authorized
+from fleetsync.transport.http import Request, Response
+from fleetsync.transport.origin import Origin
 from fleetsync.transport.sas import LIFE_S, ConnectionString, SharedAccessKey, sas_token
 from fleetsync.transport.secret import SecretText
 from tests.fakes.clock import FakeClock
@@ -17,8 +20,8 @@ def connection(policy: str = "registryReadWrite") -> ConnectionString:
     return ConnectionString(host=HOST, policy=policy, key=base64.b64decode(KEY))
 
 
-def tokens(text: str, clock: FakeClock) -> SharedAccessKey:
-    return SharedAccessKey(SecretText(place="file 'hub'", read=lambda: text), clock)
+def tokens(text: str, clock: FakeClock, url: str = f"https://{HOST}") -> SharedAccessKey:
+    return SharedAccessKey(SecretText(place="file 'hub'", read=lambda: text), Origin.of(url), clock)
 
 
 def test_a_token_for_the_whole_hub_is_what_the_sdk_makes() -> None:
@@ -58,6 +61,9 @@ def test_a_connection_string_is_understood_in_any_order_and_case(text: str) -> N
         (f"{TEXT};GatewayHostName=x", "no connection string"),
         (f"HostName={HOST};DeviceId=d;SharedAccessKey={KEY}", "of a device"),
         (TEXT.replace(KEY, "not base64!"), "not base64"),
+        (TEXT.replace(HOST, KEY), "no host name"),
+        (TEXT.replace(HOST, f"https://{HOST}"), "no host name"),
+        (TEXT.replace(HOST, f"{HOST}/devices"), "no host name"),
     ],
 )
 def test_what_is_no_connection_string_of_a_service_is_refused_without_showing_it(text: str, words: str) -> None:
@@ -86,6 +92,54 @@ async def test_a_refused_token_is_replaced() -> None:
     await clock.advance(2)
     await source.refused(first)
     assert await source.authorization() != first
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (HOST.upper(), f"https://{HOST}"),
+        (HOST, f"https://{HOST}:8471"),
+        (f"{HOST}:443", f"https://{HOST}"),
+        (f"{HOST}:8471", f"https://{HOST}"),
+        (f"{HOST}:8471", f"https://{HOST}:8471"),
+        ("localhost", "http://localhost:8471"),
+    ],
+)
+async def test_a_connection_string_is_for_a_host_whatever_its_case_and_a_port_that_one_side_leaves_out(
+    host: str, url: str
+) -> None:
+    assert await tokens(TEXT.replace(HOST, host), FakeClock(), url).authorization()
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "words"),
+    [
+        (HOST, "https://other.azure-devices.net", f"is for the hub {HOST}, .* is at other.azure-devices.net"),
+        (f"{HOST}:8471", f"https://{HOST}:8472", f"is for the hub {HOST}:8471, .* is at {HOST}:8472"),
+    ],
+)
+async def test_a_connection_string_of_another_hub_is_refused_and_both_are_named(
+    host: str, url: str, words: str
+) -> None:
+    with pytest.raises(AuthError, match=words) as raised:
+        await tokens(TEXT.replace(HOST, host), FakeClock(), url).authorization()
+    assert str(raised.value).startswith("file 'hub' is for")
+    assert KEY not in str(raised.value)
+
+
+async def test_nothing_is_sent_with_the_connection_string_of_another_hub() -> None:
+    sent: list[Request] = []
+
+    class Service:
+        async def send(self, request: Request) -> Response:
+            sent.append(request)
+            return Response(status=200, headers={}, body=b"")
+
+    request = Request(method="GET", url="", operation="registry")
+    await Authorized(Service(), tokens(TEXT, FakeClock())).send(request)
+    with pytest.raises(AuthError):
+        await Authorized(Service(), tokens(TEXT, FakeClock(), "https://other.azure-devices.net")).send(request)
+    assert len(sent) == 1
 
 
 def test_the_key_is_in_no_representation() -> None:
