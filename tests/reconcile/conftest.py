@@ -6,9 +6,9 @@ import pytest
 import structlog
 
 from fleetsync.mirror.mirror import open_mirror
-from fleetsync.providers.iot_central import KIND
+from fleetsync.providers.base import all_kinds
 from tests.fakes.clock import FakeClock
-from tests.reconcile.rig import Rig, make_rig
+from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, make_rig
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "empty.db"
 
     async def make() -> None:
-        async with open_mirror(path, [KIND], FakeClock()):
+        async with open_mirror(path, all_kinds().values(), FakeClock()):
             pass
 
     asyncio.run(make())
@@ -35,6 +35,14 @@ def make(tmp_path: Path, template: Path) -> Callable[..., Rig]:
     """Return a maker of rigs; the caller opens their mirrors."""
     numbers = iter(range(1_000_000))
     return lambda **more: make_rig(tmp_path / f"{next(numbers)}.db", template, **more)
+
+
+@pytest.fixture
+async def hub(make: Callable[..., Rig]) -> AsyncIterator[Rig]:
+    """Give an IoT Hub with twelve devices, five to a page."""
+    made = make(settings=HUB, hub_page_size=5, **HUB_OPTIONS)
+    async with made.opened():
+        yield made
 
 
 @pytest.fixture

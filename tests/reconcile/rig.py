@@ -16,8 +16,8 @@ from fleetsync.core.model import ResourceType
 from fleetsync.core.path import leaves
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.mirror import Mirror, open_mirror
-from fleetsync.providers.base import Endpoint
-from fleetsync.providers.iot_central import KIND, PROVIDER, Settings
+from fleetsync.providers import iot_central, iot_hub
+from fleetsync.providers.base import Endpoint, all_kinds, load
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.reviewed import Reviewed
 from fleetsync.simulator import Cloud, Options, WriteRecord
@@ -28,21 +28,23 @@ from tests.fakes.http import CloudHttp
 NAME = "plant"
 URL = "http://127.0.0.1:8080"
 OPTIONS = Options(listen="127.0.0.1:8080", devices=12, seed=3, rate="none", latency_s=0.0)
-ALL_TYPES = tuple(spec.type for spec in KIND.types)
+ALL_TYPES = tuple(spec.type for spec in iot_central.KIND.types)
 UNLIMITED = Limits(max_gone=1.0, max_writes=3.0)
 SOURCE = SourceSettings(
     name=NAME,
-    kind=KIND,
+    kind=iot_central.KIND,
     url=URL,
     auth=AuthSettings(method="none"),
-    own=Settings(),
+    own=iot_central.Settings(),
     resources=(ResourceType("device"),),
     interval_s=300.0,
     mode=Mode.MANUAL,
     weakest_guard=WeakestGuard.REREAD,
     limits=UNLIMITED,
 )
-ROW = SourceRow(name=NAME, kind="iot-central", url=URL, mode="manual", identity="iot-central at here")
+HUB_URL = "http://127.0.0.1:8081"
+HUB = replace(SOURCE, kind=iot_hub.KIND, url=HUB_URL, own=iot_hub.Settings(), weakest_guard=WeakestGuard.ETAG)
+HUB_OPTIONS: Mapping[str, Any] = {"kinds": ("iot-hub",), "hub_tier": "none", "hub_devices": 12, "index_lag_s": 0.0}
 
 
 def declare(desired: Mapping[str, object], name: str = "wish", where: str | None = None, **more: Any) -> Declaration:
@@ -67,8 +69,10 @@ class Rig:
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Mirror]:
         """Open the mirror for as long as the block lasts."""
-        async with open_mirror(self.path, [KIND], self.clock) as mirror:
-            await mirror.cycles.register([ROW], file="config.toml")
+        async with open_mirror(self.path, all_kinds().values(), self.clock) as mirror:
+            kind, url = self.settings.kind.name, self.settings.url
+            row = SourceRow(name=NAME, kind=kind, url=url, mode="manual", identity=f"{kind} at here")
+            await mirror.cycles.register([row], file="config.toml")
             self.mirror = mirror
             try:
                 yield mirror
@@ -77,9 +81,10 @@ class Rig:
 
     def job(self) -> Job:
         assert self.mirror is not None
-        endpoint = Endpoint(name=NAME, url=URL, http=self.layers(self.http), settings=self.settings.own)
+        settings = self.settings
+        endpoint = Endpoint(name=NAME, url=settings.url, http=self.layers(self.http), settings=settings.own)
         return Job(
-            source=PROVIDER.connect(endpoint),
+            source=load(settings.kind.name).connect(endpoint),
             settings=self.settings,
             meter=self.http,
             mirror=self.mirror,
@@ -112,6 +117,8 @@ class Rig:
 
     def truth(self) -> dict[str, Any]:
         """Return the devices as the service has them."""
+        if self.settings.kind is iot_hub.KIND:
+            return {one["twin"]["deviceId"]: one["twin"] for one in self.cloud.hub.truth()}
         devices = self.cloud.application.devices
         return {entry.id: devices.document(entry) for entry in devices}
 
@@ -142,12 +149,15 @@ class Rig:
         }
 
 
-def make_rig(path: Path, template: Path, *, page_size: int | None = None, **options: Any) -> Rig:
+def make_rig(
+    path: Path, template: Path, *, page_size: int | None = None, settings: SourceSettings = SOURCE, **options: Any
+) -> Rig:
     """Return a rig on a fresh database; `template` is an empty one, since migrating takes time."""
     shutil.copyfile(template, path)
     clock = FakeClock()
     cloud = Cloud(replace(OPTIONS, **options), now=lambda: clock.now().timestamp())
-    return Rig(path=path, clock=clock, cloud=cloud, http=CloudHttp(cloud, clock, page_size=page_size))
+    http = CloudHttp(cloud, clock, page_size=page_size)
+    return Rig(path=path, clock=clock, cloud=cloud, http=http, settings=settings)
 
 
 def at(rig: Rig, seconds: float) -> str:

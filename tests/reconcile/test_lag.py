@@ -1,0 +1,279 @@
+"""Lists that lag behind: what they show is believed only where it cannot be older than what is known."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fleetsync.core.merge_patch import without
+from fleetsync.core.model import DEVICE
+from fleetsync.errors import UnreachableError
+from fleetsync.providers.iot_hub import CONFIGURATION, KIND, MODULE
+from fleetsync.simulator import parse_faults
+from tests.fakes.http import lost, refused
+from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare
+
+VOLATILE = KIND.specs[DEVICE].volatile
+
+
+def is_twin_read(request: Any) -> bool:
+    return request.operation == "twin_read"
+
+
+def lag(rig: Rig, seconds: float) -> None:
+    rig.cloud.hub.state.registry.index.lag_s = seconds
+
+
+def stored(rig: Rig) -> dict[str, Any]:
+    """Return the mirror's devices without what only says that they are alive."""
+    return {id: without(document, VOLATILE) for id, document in rig.documents().items()}
+
+
+def true(rig: Rig) -> dict[str, Any]:
+    return {id: without(document, VOLATILE) for id, document in rig.truth().items()}
+
+
+def tagged(rig: Rig, id: str) -> Any:
+    return rig.documents()[id].get("tags", {}).get("note")
+
+
+async def test_a_hub_is_mirrored_with_its_modules_and_configurations(hub: Rig) -> None:
+    hub.settings = replace(hub.settings, resources=(DEVICE, MODULE, CONFIGURATION))
+    done = await hub.cycle()
+    assert done.complete
+    assert stored(hub) == true(hub)
+    assert hub.rows("SELECT count(*) FROM modules WHERE device_id || '/' || module_id = id") == [(3,)]
+    assert hub.rows("SELECT count(*) FROM configurations WHERE target_condition IS NOT NULL AND priority >= 0")[0][0]
+    assert not hub.http.count(is_twin_read)
+
+
+async def test_a_second_cycle_with_nothing_new_writes_nothing_and_asks_for_no_device(hub: Rig) -> None:
+    await hub.cycle()
+    before = hub.content()
+    await hub.cycle()
+    assert hub.content() == before
+    assert not hub.http.count(is_twin_read)
+
+
+async def test_that_a_device_is_alive_is_stored_and_is_no_event(hub: Rig) -> None:
+    await hub.cycle()
+    before = hub.events()
+    id = hub.ids()[0]
+    hub.cloud.hub.state.connect(hub.cloud.hub.state.found(id), connected=False, at=hub.clock.now().timestamp())
+    hub.cloud.hub.state.settle(hub.clock.now().timestamp())
+    await hub.cycle()
+    assert hub.events() == before
+    assert hub.rows("SELECT connection_state FROM devices WHERE id = ?", id) == [("Disconnected",)]
+
+
+async def test_after_a_write_an_older_row_of_the_index_is_not_believed(hub: Rig) -> None:
+    await hub.cycle()
+    lag(hub, 3600)
+    hub.declarations = [declare({"tags": {"note": "ours"}})]
+    await hub.cycle(write=True)
+    written = hub.events()
+    assert hub.outcomes() == [(id, "applied") for id in sorted(hub.truth())]
+
+    done = await hub.cycle(write=True)  # the index still shows what was there before our writes
+
+    assert done.plan is not None
+    assert done.plan.is_empty
+    assert hub.events() == written
+    assert stored(hub) == true(hub)
+    assert len(hub.carried_out()) == 12
+
+
+async def test_a_newer_row_is_believed_without_asking(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.report(id, {"temperature": 99})
+    hub.cloud.hub.operator_edit(id, {"properties": {"desired": {"interval": 7}}})
+    await hub.cycle()
+    assert stored(hub) == true(hub)
+    assert hub.events()[-1] == (id, "updated")
+    assert not hub.http.count(is_twin_read)
+
+
+async def test_tags_alone_raise_no_version_so_a_read_decides(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
+    await hub.cycle()
+    assert tagged(hub, id) == "x"
+    assert hub.http.count(is_twin_read) == 1
+
+
+async def test_an_identity_that_was_written_is_read_and_the_same_device(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.operator_edit(id, {"status": "disabled"})
+    await hub.cycle()
+    assert hub.events()[-1] == (id, "updated")
+    assert hub.rows("SELECT enabled, status FROM devices WHERE id = ?", id) == [(0, "disabled")]
+
+
+async def test_a_device_made_anew_under_its_id_is_replaced(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    await hub.clock.advance(10)
+    hub.cloud.hub.recreate_device(id, {"tags": {"note": "young"}})
+    await hub.cycle()
+    assert hub.events()[-1] == (id, "replaced")
+    assert stored(hub) == true(hub)
+    [[patch]] = hub.rows("SELECT patch FROM history WHERE event = 'replaced'")
+    assert json.loads(patch)["tags"]["note"] == "young"
+
+
+async def test_a_replaced_device_is_not_gone_while_the_index_does_not_show_it(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    await hub.clock.advance(10)
+    hub.cloud.hub.delete_device(id)
+    hub.cloud.hub.state.settle(hub.clock.now().timestamp())
+    lag(hub, 3600)
+    hub.cloud.hub.add_device(id)
+    await hub.cycle()
+    assert id in hub.ids()
+    assert hub.events()[-1] == (id, "replaced")
+
+
+async def test_a_device_that_the_index_lost_is_not_gone_however_often_it_is_not_listed(hub: Rig) -> None:
+    await hub.cycle()
+    lost_id = hub.ids()[3]
+    index = hub.cloud.hub.state.registry.index
+    index.publish((lost_id, ""), None, at=hub.clock.now().timestamp())
+    for _ in range(3):
+        await hub.cycle()
+        assert lost_id in hub.ids()
+    assert {event for _, event in hub.events()} == {"added"}
+
+
+async def test_a_device_is_gone_by_the_service_s_own_word_and_stays_so_while_the_index_still_shows_it(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.delete_device(id)
+    await hub.cycle()
+    assert hub.events()[-1] == (id, "gone")
+    [[reason]] = hub.rows("SELECT gone_reason FROM resources WHERE id = ?", id)
+    assert "not found by a read" in reason
+    # Some replica of the index shows it again.
+    hub.cloud.hub.add_device(id)
+    hub.cloud.hub.state.settle(hub.clock.now().timestamp())
+    lag(hub, 3600)
+    hub.cloud.hub.delete_device(id)
+    assert id not in hub.truth()
+    await hub.cycle()
+    assert id not in hub.ids()
+    assert hub.events()[-1] == (id, "gone")
+
+
+async def test_what_comes_back_is_returned(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.delete_device(id)
+    await hub.cycle()
+    hub.cloud.hub.add_device(id)
+    await hub.cycle()
+    assert [event for one, event in hub.events() if one == id] == ["added", "gone", "returned"]
+    assert stored(hub) == true(hub)
+
+
+async def test_a_failing_over_hub_makes_nothing_gone(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.delete_device(id)
+    answer = b'{"Message":"ErrorCode:IotHubFailingOver;moving","ExceptionMessage":""}'
+    hub.http.when(is_twin_read, before=refused(404, answer))
+    await hub.cycle()
+    assert id in hub.ids()
+    hub.http.heal()
+    await hub.cycle()
+    assert id not in hub.ids()
+
+
+async def test_a_doubt_that_cannot_be_cleared_leaves_what_is_known_and_comes_back(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
+    hub.http.when(is_twin_read, before=lost)
+    done = await hub.cycle()
+    assert done.complete
+    assert tagged(hub, id) is None
+    hub.http.heal()
+    await hub.cycle()
+    assert tagged(hub, id) == "x"
+
+
+async def test_a_service_that_answers_no_read_at_all_cuts_the_listing_short(hub: Rig) -> None:
+    await hub.cycle()
+    for id in hub.ids():
+        hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
+    hub.http.when(is_twin_read, before=lost)
+    done = await hub.cycle()
+    assert isinstance(done.error, UnreachableError)
+    hub.http.heal()
+    await hub.cycle()
+    assert stored(hub) == true(hub)
+
+
+async def test_a_listing_far_below_the_registry_s_own_count_is_refused_even_the_first(hub: Rig) -> None:
+    hub.limit(max_gone=0.2)
+    hub.cloud.faults = parse_faults("short-list=0.7")
+    done = await hub.cycle()
+    assert "8 are in it, and the service itself counts 12" in str(done.error)
+    assert not done.complete
+    assert len(hub.ids()) == 8
+
+
+async def test_without_the_right_to_count_the_listing_is_judged_alone(hub: Rig) -> None:
+    answer = b'{"Message":"ErrorCode:IotHubUnauthorizedAccess;no right","ExceptionMessage":""}'
+    hub.http.when(lambda request: "/statistics/" in request.url, before=refused(401, answer))
+    done = await hub.cycle()
+    assert done.complete
+    assert done.error is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_however_the_index_lags_the_mirror_ends_as_the_hub_is(make: Callable[..., Rig], seed: int) -> None:
+    """Operators, devices and deletions go on while cycles run; once the index has settled all is as it is."""
+    rig = make(settings=HUB, seed=seed + 1, hub_page_size=4, **HUB_OPTIONS | {"hub_devices": 30, "index_lag_s": 60.0})
+    dice = random.Random(seed)
+    hub = rig.cloud.hub
+    async with rig.opened():
+        await rig.cycle()
+        known = set(rig.ids())
+        began = len(hub.happenings())
+        for _ in range(12):
+            for _ in range(6):
+                await rig.clock.advance(dice.random() * 10)
+                ids = sorted(rig.truth())
+                id = dice.choice(ids)
+                match dice.randrange(6):
+                    case 0:
+                        hub.recreate_device(id)
+                    case 1:
+                        hub.delete_device(id)
+                    case 2:
+                        hub.add_device(f"new-{dice.randrange(8)}-{len(hub.happenings())}")
+                    case 3:
+                        hub.operator_edit(id, {"tags": {"note": str(dice.random())}})
+                    case 4:
+                        hub.report(id, {"temperature": dice.random()})
+                    case _:
+                        hub.operator_edit(id, {"status": dice.choice(["enabled", "disabled"])})
+            await rig.cycle()
+        await rig.clock.advance(120)
+        await rig.cycle()
+        await rig.cycle()
+        assert stored(rig) == true(rig)
+        log = hub.happenings()[began:]
+        deleted = {one.device_id for one in log if one.what in ("deleted", "recreated")}
+        events = rig.events()
+        assert {id for id, event in events if event in ("gone", "replaced")} <= deleted
+        # What was deleted for good, and was known, is gone; nothing else is.
+        gone = {id for (id,) in rig.rows("SELECT id FROM resources WHERE gone_at IS NOT NULL")}
+        assert known - set(rig.truth()) <= gone
+        assert not gone & set(rig.truth())
