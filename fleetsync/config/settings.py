@@ -82,7 +82,8 @@ class AuthSettings:
 class RateSettings:
     """How much of a quota a source may use.
 
-    `classes` are the explicit rates; what is not in there gets `share` of the documented quota.
+    `classes` are the explicit rates; what is not in there gets `share` of the documented quota, and so does the day
+    where `daily` does not say how much of what the service counts it may cost.
     """
 
     share: float = 0.6

@@ -40,7 +40,8 @@ _ANY_KIND = Kind(
     name="any",
     settings=_NoOwn,
     types=(),
-    quota=Quota(classes={}),
+    operations=(),
+    quota=lambda _: Quota(classes={}),
     methods=tuple(METHODS),
     interval_s=1.0,
     url="https://kind.invalid",
@@ -95,14 +96,14 @@ def _read_resources(table: Table, kind: Kind) -> tuple[ResourceType, ...]:
 
 
 def _read_rate(table: Table, kind: Kind) -> RateSettings:
-    rates = {name: table.take(name, as_rate, None) for name in kind.quota.classes}
+    rates = {name: table.take(name, as_rate, None) for name in kind.operations}
     share = table.take("share", as_share, _RATE.share)
-    if "share" in table and not kind.quota.documented:
+    if "share" in table and not kind.has_documented_quota:
         table.refuse(f"`share` has nothing to share: no quota of {kind.name} is documented; give rates", "share")
     daily = table.take("daily", as_whole(1), None)
-    if "daily" in table and not kind.quota.counts_daily:
+    if "daily" in table and kind.daily is None:
         table.refuse(f"`daily` limits nothing: {kind.name} does not count per day", "daily")
-    if kind.quota.classes:
+    if kind.operations:
         table.close()
     return RateSettings(
         share=share, classes={name: rate for name, rate in rates.items() if rate is not None}, daily=daily

@@ -4,6 +4,7 @@ A provider states this about itself (`providers/base.py`); `wiring` hands it to 
 therefore needs no provider.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
@@ -96,18 +97,33 @@ class TypeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Daily:
+    """How a service counts per UTC day: requests of which operation classes, and what one of them costs.
+
+    With `message_bytes` an answer costs one for each so many bytes that it begins, at least one; else a request costs
+    one.
+    """
+
+    operations: frozenset[str]
+    message_bytes: int | None = None
+
+    def cost(self, answer_bytes: float) -> int:
+        """Return what a request costs whose answer is so long."""
+        return 1 if self.message_bytes is None else max(1, math.ceil(answer_bytes / self.message_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
     """What a service lets one of its quota scopes do.
 
     `total` is one budget for all operation classes together; `classes` has a rate per class, None where
-    only the total counts. `documented` is False where the figures are our own caution: then `share` makes no sense.
-    `counts_daily` says that the service counts per day as well.
+    only the total counts. `daily` is how much of what the kind's `Daily` counts a UTC day has, None where there is no
+    figure.
     """
 
     classes: Mapping[str, Rate | None]
     total: Rate | None = None
-    documented: bool = True
-    counts_daily: bool = False
+    daily: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,18 +131,25 @@ class Kind:
     """One kind of service.
 
     `settings` is a frozen dataclass of the keys that only this kind has; a field without a default must be configured.
+    `quota` is pure: it takes an instance of `settings`, and its quota has a rate for each of `operations`.
     """
 
     name: str
     settings: type
     types: tuple[TypeSpec, ...]
-    quota: Quota
+    operations: tuple[str, ...]
+    """The operation classes: what the service counts apart, or an operator may want to limit apart."""
+    quota: Callable[[Any], Quota]
     methods: tuple[str, ...]
     interval_s: float
     scope: str | None = None
     """The token scope of Entra ID sign-in; None where the service has no such thing."""
     url: str | None = None
     """Where the service is, if it is the same for everybody."""
+    has_documented_quota: bool = True
+    """Without one the figures are our own caution, and a share of them makes no sense."""
+    daily: Daily | None = None
+    """What the service counts per day; None where it does not."""
     specs: Mapping[ResourceType, TypeSpec] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -66,6 +66,13 @@ class Settings:
     api_version: Literal["2022-10-31-preview", "2022-07-31"] = PREVIEW
 
 
+_OPERATIONS = ("list", "read", "write")
+
+
+def _quota(_settings: object) -> Quota:
+    return Quota(total=Rate(per_s=20.0, burst=2.0), classes=dict.fromkeys(_OPERATIONS))
+
+
 KIND = Kind(
     name="iot-central",
     settings=Settings,
@@ -80,7 +87,8 @@ KIND = Kind(
         "api-token",
         "none",
     ),
-    quota=Quota(total=Rate(per_s=20.0, burst=2.0), classes={"list": None, "read": None, "write": None}),
+    operations=_OPERATIONS,
+    quota=_quota,
     types=(
         TypeSpec(
             type=DEVICE,

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fleetsync.core.bucket import Rate
 from fleetsync.core.declaration import ABSENT
 from fleetsync.core.document import parsable, without_members
 from fleetsync.core.kind import ANY, Column, ColumnType, Kind, Quota, Succession, TypeSpec, Writable
@@ -45,6 +44,7 @@ from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Leaf, Objection
 from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError, TransientError
 from fleetsync.providers._iot_hub_limits import fault_at, size_fault
+from fleetsync.providers._iot_hub_rates import DAILY, OPERATIONS, quota
 from fleetsync.providers._rest import (
     fits_if_match,
     identified,
@@ -143,6 +143,10 @@ def _object_at(document: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _quota(settings: Settings) -> Quota:
+    return quota(settings.tier, settings.units)
+
+
 KIND = Kind(
     name="iot-hub",
     settings=Settings,
@@ -157,16 +161,9 @@ KIND = Kind(
         "device-code",
         "none",
     ),
-    quota=Quota(
-        classes={
-            "query": Rate(per_s=20 / 60, burst=1),
-            "twin_read": Rate(per_s=100.0, burst=10),
-            "twin_write": Rate(per_s=50.0, burst=5),
-            "registry": Rate(per_s=100 / 60, burst=1),
-            "configuration": Rate(per_s=20 / 60, burst=1),
-        },
-        counts_daily=True,
-    ),
+    operations=OPERATIONS,
+    quota=_quota,
+    daily=DAILY,
     types=(
         TypeSpec(
             type=DEVICE,

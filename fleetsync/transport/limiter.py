@@ -45,10 +45,14 @@ def urgency_of(request: Request) -> Urgency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a scope may use: a rate per operation class, None for those that share `total`."""
+    """What a scope may use: a rate per operation class, None for those that share `total`.
+
+    `daily` is how much of what the service counts per UTC day, None where there is no limit.
+    """
 
     classes: Mapping[str, Rate | None]
     total: Rate | None = None
+    daily: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,14 +29,19 @@ def budgets_of(settings: Iterable[SourceSettings]) -> dict[str, Budget]:
 
 
 def budget_of(settings: SourceSettings) -> Budget:
-    """Return what a source may use: its explicit rates, else its share of the quota."""
-    quota, rate = settings.kind.quota, settings.rate
-    share = rate.share if quota.documented else 1.0
+    """Return what a source may use: its explicit rates and daily figure, else its share of the quota."""
+    kind, rate = settings.kind, settings.rate
+    quota = kind.quota(settings.own)
+    share = rate.share if kind.has_documented_quota else 1.0
     classes = {
         name: rate.classes.get(name) or (None if documented is None else _shared(documented, share))
         for name, documented in quota.classes.items()
     }
-    return Budget(classes=classes, total=None if quota.total is None else _shared(quota.total, share))
+    return Budget(
+        classes=classes,
+        total=None if quota.total is None else _shared(quota.total, share),
+        daily=rate.daily or (None if quota.daily is None else max(1, int(quota.daily * share))),
+    )
 
 
 def _shared(documented: Rate, share: float) -> Rate:
@@ -45,7 +50,8 @@ def _shared(documented: Rate, share: float) -> Rate:
 
 def _lower(one: Budget, other: Budget) -> Budget:
     classes = {name: _lower_rate(rate, other.classes[name]) for name, rate in one.classes.items()}
-    return Budget(classes=classes, total=_lower_rate(one.total, other.total))
+    dailies = [each.daily for each in (one, other) if each.daily is not None]
+    return Budget(classes=classes, total=_lower_rate(one.total, other.total), daily=min(dailies, default=None))
 
 
 def _lower_rate(one: Rate | None, other: Rate | None) -> Rate | None:

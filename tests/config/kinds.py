@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fleetsync.core.bucket import Rate
-from fleetsync.core.kind import ANY, Kind, Quota, TypeSpec, Writable
+from fleetsync.core.kind import ANY, Daily, Kind, Quota, TypeSpec, Writable
 from fleetsync.core.model import DEVICE, Part, ResourceType
 
 _DOCUMENT = Part("document")
@@ -41,7 +41,9 @@ CENTRAL = Kind(
         TypeSpec(type=ResourceType("organization"), view="organizations"),
         TypeSpec(type=ResourceType("user"), view="users", cheap=False),
     ),
-    quota=Quota(classes={"list": None, "read": None, "write": None}, total=Rate(per_s=20, burst=2), counts_daily=True),
+    operations=("list", "read", "write"),
+    quota=lambda _: Quota(classes={"list": None, "read": None, "write": None}, total=Rate(per_s=20, burst=2)),
+    daily=Daily(operations=frozenset({"write"})),
     methods=(
         "client-secret",
         "client-certificate",
@@ -70,7 +72,9 @@ RELAY = Kind(
     name="cloud-relay",
     settings=RelaySettings,
     types=(TypeSpec(type=DEVICE, view="devices", writable=(Writable(path=("value",), part=_DOCUMENT, value=float),)),),
-    quota=Quota(classes={"call": Rate(per_s=5, burst=1)}, documented=False),
+    operations=("call",),
+    quota=lambda _: Quota(classes={"call": Rate(per_s=5, burst=1)}),
+    has_documented_quota=False,
     methods=("client-secret", "none"),
     interval_s=600,
     url="https://relay.example.com",

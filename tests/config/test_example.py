@@ -119,7 +119,7 @@ def test_every_setting_is_in_the_example() -> None:
     assert written_keys("log") == keys_of(LogSettings)
     assert written_keys("sources.plant.limits") == keys_of(Limits)
     # `daily` is for services that count per day; it comes into the example with the first of them.
-    rates = keys_of(RateSettings) - {"classes", "daily"} | set(CENTRAL.quota.classes)
+    rates = keys_of(RateSettings) - {"classes", "daily"} | set(CENTRAL.operations)
     assert written_keys("sources.plant.rate") == rates
     tables = {"name", "own", "auth", "rate", "limits"}
     assert written_keys("sources.plant") == keys_of(SourceSettings) - tables | keys_of(CENTRAL.settings)

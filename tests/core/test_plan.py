@@ -122,7 +122,7 @@ def test_a_path_is_writable_where_the_kind_says_so(path: tuple[str, ...], part: 
 
 def test_a_kind_finds_its_types_by_name() -> None:
     kind = Kind(
-        name="k", settings=object, types=(SPEC,), quota=Quota(classes={"a": Rate(per_s=1, burst=1)}), methods=(),
-        interval_s=1.0,
+        name="k", settings=object, types=(SPEC,), operations=("a",),
+        quota=lambda _: Quota(classes={"a": Rate(per_s=1, burst=1)}), methods=(), interval_s=1.0,
     )  # fmt: skip
     assert kind.specs == {DEVICE: SPEC}
