@@ -90,6 +90,10 @@ class TypeSpec:
     is back only when a read says so, and what does not follow the stored description is read as well."""
     succession: Callable[[Mapping[str, Any], Mapping[str, Any]], Succession] = follows
     """Pure: what a description is to the stored one; both are decoded documents."""
+    listed_as: str = "list"
+    """The operation class that a page of its listing counts as."""
+    page_size: int = 100
+    """How many of it a page has, as far as one knows before; for forecasts."""
 
     def writable_at(self, path: Path) -> Writable | None:
         """Return what covers `path`, or None where it cannot be declared."""
@@ -110,6 +114,17 @@ class Daily:
     def cost(self, answer_bytes: float) -> int:
         """Return what a request costs whose answer is so long."""
         return 1 if self.message_bytes is None else max(1, math.ceil(answer_bytes / self.message_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What requests of one part cost: how many of which operation class one write takes, and one reading alone.
+
+    A write here has a guard that the service itself checks; what frames it with reads adds two readings.
+    """
+
+    write: Mapping[str, int]
+    read: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +165,8 @@ class Kind:
     """Without one the figures are our own caution, and a share of them makes no sense."""
     daily: Daily | None = None
     """What the service counts per day; None where it does not."""
+    costs: Mapping[Part, Cost] = field(default_factory=dict)
+    """For forecasts: of every part that can be written or is a detail."""
     specs: Mapping[ResourceType, TypeSpec] = field(init=False)
 
     def __post_init__(self) -> None:

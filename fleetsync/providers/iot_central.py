@@ -24,7 +24,7 @@ import msgspec
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.document import fault_in, parsable, without_secrets
-from fleetsync.core.kind import ANY, Column, ColumnType, Kind, Quota, TypeSpec, Writable
+from fleetsync.core.kind import ANY, Column, ColumnType, Cost, Kind, Quota, TypeSpec, Writable
 from fleetsync.core.model import (
     DEVICE,
     Cursor,
@@ -67,6 +67,7 @@ class Settings:
 
 
 _OPERATIONS = ("list", "read", "write")
+_COST = Cost(write={"write": 1}, read={"read": 1})
 
 
 def _quota(_settings: object) -> Quota:
@@ -89,6 +90,7 @@ KIND = Kind(
     ),
     operations=_OPERATIONS,
     quota=_quota,
+    costs={DOCUMENT: _COST, PROPERTIES: _COST},
     types=(
         TypeSpec(
             type=DEVICE,

@@ -25,7 +25,7 @@ import msgspec
 
 from fleetsync.core.declaration import ABSENT
 from fleetsync.core.document import parsable, without_members
-from fleetsync.core.kind import ANY, Column, ColumnType, Kind, Quota, Succession, TypeSpec, Writable
+from fleetsync.core.kind import ANY, Column, ColumnType, Cost, Kind, Quota, Succession, TypeSpec, Writable
 from fleetsync.core.merge_patch import apply_patch
 from fleetsync.core.model import (
     DEVICE,
@@ -164,9 +164,16 @@ KIND = Kind(
     operations=OPERATIONS,
     quota=_quota,
     daily=DAILY,
+    costs={
+        TWIN: Cost(write={"twin_write": 1}, read={"twin_read": 1}),
+        # Read for its keys, put whole, and its twin read after: the answer shows the identity only.
+        IDENTITY: Cost(write={"registry": 2, "twin_read": 1}, read={"twin_read": 1}),
+        DOCUMENT: Cost(write={"configuration": 2}, read={"configuration": 1}),
+    },
     types=(
         TypeSpec(
             type=DEVICE,
+            listed_as="query",
             view="devices",
             volatile=_ALIVE,
             lags=True,
@@ -179,6 +186,7 @@ KIND = Kind(
         ),
         TypeSpec(
             type=MODULE,
+            listed_as="query",
             view="modules",
             volatile=_ALIVE,
             lags=True,
@@ -196,6 +204,7 @@ KIND = Kind(
         ),
         TypeSpec(
             type=CONFIGURATION,
+            listed_as="configuration",
             view="configurations",
             volatile=(("systemMetrics", "results"), ("metrics", "results")),
             columns={

@@ -135,3 +135,13 @@ class ProviderContract(ABC):
             for writable in spec.writable:
                 assert writable.path
                 assert writable.part
+
+    def test_every_request_of_a_forecast_counts_as_a_class_of_the_kind(self) -> None:
+        kind = load(self.kind).kind
+        assert {spec.listed_as for spec in kind.types} <= set(kind.operations)
+        parts = {part for spec in kind.types for part in (*spec.details, *(one.part for one in spec.writable))}
+        assert parts == kind.costs.keys()
+        for cost in kind.costs.values():
+            assert cost.write.keys() | cost.read.keys() <= set(kind.operations)
+            assert all(cost.write.values())
+            assert all(cost.read.values())
