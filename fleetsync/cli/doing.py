@@ -1,5 +1,8 @@
 """Having a command carried out: by the daemon where one listens, else here, under the lock."""
 
+import asyncio
+import contextlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +23,7 @@ def command(name: Name, **arguments: Any) -> Command:
 
 
 async def carry_out(invocation: Invocation, command: Command) -> Reply:
-    """Return the reply to a command.
+    """Return the reply to a command. SIGTERM cancels it: what was done by then is stored.
 
     Raises:
         LockedError: something has the database that does not listen.
@@ -29,13 +32,25 @@ async def carry_out(invocation: Invocation, command: Command) -> Reply:
     """
     set_up_log(invocation)
     clock = invocation.clock
-    with progress.shown(clock) as report:
+    with _cancelled_by_sigterm(), progress.shown(clock) as report:
         listening = socket_file(invocation.settings().database.path)
         reply = await hand_over(listening, command, report)
         if reply is not None:
             return reply
         async with working(read_configuration(invocation.file(), clock), clock) as work:
             return await work.carry_out(command, report)
+
+
+@contextlib.contextmanager
+def _cancelled_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM cancel the block, as asyncio itself has it for SIGINT."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def set_up_log(invocation: Invocation) -> None:

@@ -17,6 +17,9 @@ Source = Annotated[str, typer.Argument(metavar="SOURCE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+_TERMINATED = 143  # what a shell shows for a program that SIGTERM ended
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (sync, plan, apply, confirm, pause, resume):
@@ -121,6 +124,9 @@ def _carry_out(invocation: Invocation, name: "Name", *, as_json: bool, **argumen
     from fleetsync.cli import doing
 
     command = doing.command(name, **arguments)
-    reply = asyncio.run(doing.carry_out(invocation, command))
+    try:
+        reply = asyncio.run(doing.carry_out(invocation, command))
+    except asyncio.CancelledError as error:  # told so by SIGTERM: what was done is stored
+        raise typer.Exit(_TERMINATED) from error
     doing.show(command, reply, as_json=as_json)
     raise typer.Exit(reply.exit_code)

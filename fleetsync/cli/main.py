@@ -1,5 +1,7 @@
 """The program `fleetsync`: its commands, and how each of them ends."""
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -121,6 +123,8 @@ def main() -> None:
     """Run the program: what the console script calls."""
     if not _wants_debug(sys.argv):
         sys.excepthook = _one_line
+    # What is left at the end is looked through again and again for rubbish: seconds, on a machine that is busy.
+    atexit.register(gc.freeze)
     typer.main.get_command(app)()
 
 

@@ -46,11 +46,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a cycle ended: `outcome` is `done`, or what cut it short; `complete` says that every type was listed."""
+    """How a cycle ended: `outcome` is `done`, or what cut it short; `complete` says that every type was listed.
+
+    `state` None: how the source is, is as it was before, and so is its error.
+    """
 
     outcome: str
     complete: bool
-    state: str
+    state: str | None
     error: str | None = None
 
 
@@ -107,7 +110,9 @@ class Cycles:
                 )
             )
             known = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == name)
-            values: dict[str, Any] = {"state": ending.state, "error": ending.error, "known": known.scalar_subquery()}
+            values: dict[str, Any] = {"known": known.scalar_subquery()}
+            if ending.state is not None:
+                values |= {"state": ending.state, "error": ending.error}
             if ending.complete:
                 values["last_complete_at"] = at
             await transaction.run(update(source).where(source.c.name == name).values(values))

@@ -11,11 +11,12 @@ from typing import Any
 from sqlalchemy import URL, Delete, Dialect, Insert, Table, Update, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction, create_async_engine
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 
 from fleetsync.errors import MirrorError
+from fleetsync.mirror.unbroken import to_its_end
 
 # WAL: readers are never blocked. FULL: a commit is on the disk when it returns.
 _PRAGMAS = (
@@ -59,14 +60,14 @@ class Writer:
         """
         async with self._turn:
             with self._guarded():
-                async with self._connection.begin():
+                async with _whole(self._connection.begin()):
                     yield Transaction(self._connection)
 
     async def run(self, function: Any) -> None:
         """Run a synchronous function on the plain connection, outside any transaction (migrations, PRAGMA)."""
         async with self._turn:
             with self._guarded():
-                await self._connection.run_sync(function)
+                await to_its_end(self._connection.run_sync(function))
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -103,27 +104,44 @@ class Prepared:
         return self._compiled[dialect.name]
 
 
+@contextlib.asynccontextmanager
+async def _whole(begun: AsyncTransaction) -> AsyncIterator[None]:
+    """Begin, and commit or roll back: none of it is left halfway by a cancellation."""
+    try:
+        begun = await to_its_end(begun.start())
+        yield
+    except BaseException as error:
+        if begun.sync_transaction is not None:
+            await to_its_end(begun.__aexit__(type(error), error, error.__traceback__))
+        raise
+    await to_its_end(begun.__aexit__(None, None, None))
+
+
 class Transaction:
-    """What can be done in a transaction. Rows leave it as plain tuples and mappings."""
+    """What can be done in a transaction. Rows leave it as plain tuples and mappings.
+
+    SQLAlchemy gives a connection up when a statement is cancelled, and opens another while the driver's thread still
+    works on the first one: two writers. So each statement comes to its end.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def run(self, statement: Executable, rows: Any = None) -> int:
         """Execute a statement, once for each of `rows`; return how many rows it changed."""
-        result = await self._connection.execute(statement, rows)
+        result = await to_its_end(self._connection.execute(statement, rows))
         return int(getattr(result, "rowcount", 0))
 
     async def insert(self, statement: Executable, row: dict[str, Any]) -> int:
         """Insert one row and return its number."""
-        result = await self._connection.execute(statement, row)
+        result = await to_its_end(self._connection.execute(statement, row))
         return int(result.inserted_primary_key[0])  # type: ignore[index]  # one row has one
 
     async def run_many(self, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute a prepared statement for each of `rows`."""
         if rows:
             sql, arrange = statement.sql(self._connection.dialect)
-            await self._connection.exec_driver_sql(sql, [arrange(row) for row in rows])
+            await to_its_end(self._connection.exec_driver_sql(sql, [arrange(row) for row in rows]))
 
     async def upsert(self, table: Table, keys: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows; where one with the same keys stands, write its other columns anew."""
@@ -132,11 +150,11 @@ class Transaction:
         statement = sqlite.insert(table)
         others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=others)
-        await self._connection.execute(statement, list(rows))
+        await to_its_end(self._connection.execute(statement, list(rows)))
 
     async def rows(self, statement: Executable, parameters: Any = None) -> Sequence[Any]:
         """Return all rows of a SELECT; for answers that are small by nature."""
-        return (await self._connection.execute(statement, parameters)).all()
+        return (await to_its_end(self._connection.execute(statement, parameters))).all()
 
 
 @contextlib.contextmanager

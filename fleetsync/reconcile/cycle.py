@@ -1,6 +1,7 @@
 """One cycle of one source: list, mirror, plan, apply, once."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -27,6 +28,7 @@ from fleetsync.mirror.journal import OpenWrite
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.mirror.selection import Selection
+from fleetsync.mirror.unbroken import to_its_end
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.apply import Apply, settle
 from fleetsync.reconcile.details import read_details
@@ -39,6 +41,9 @@ from fleetsync.reconcile.tombstones import bury
 from fleetsync.transport.threads import start_in_daemon_thread
 
 T = TypeVar("T")
+
+CLOSING_S = 1.0
+"""So long a cycle that is cut short waits for its turn to say so in the books."""
 
 _FORBIDDEN = 403
 
@@ -80,6 +85,22 @@ class Done:
     error: FleetsyncError | None = None
 
 
+class _Start:
+    """Where the meter and the clock stood when a cycle began."""
+
+    def __init__(self, job: Job) -> None:
+        self._meter = job.meter
+        self._before = (job.meter.requests, job.meter.throttled, job.meter.waited_s)
+        self.at_s = job.clock.monotonic_s()
+
+    def count(self, counts: Counts) -> None:
+        """Count what the requests since then cost."""
+        requests, throttled, waited_s = self._before
+        counts.requests = self._meter.requests - requests
+        counts.throttled = self._meter.throttled - throttled
+        counts.waited_s = round(self._meter.waited_s - waited_s, 3)
+
+
 class Cycle:
     """One cycle. `write` says whether it applies its plan; `reviewed` is a plan from a file, applied instead."""
 
@@ -95,8 +116,7 @@ class Cycle:
     async def run(self) -> Done:
         """Run the cycle to its end, and keep the books also when it is cut short."""
         job = self._job
-        began_s = job.clock.monotonic_s()
-        before = (job.meter.requests, job.meter.throttled, job.meter.waited_s)
+        start = _Start(job)
         cycle = await job.mirror.cycles.begin(job.source.name)
         done = Done(source=job.source.name, cycle=cycle, counts=self._counts)
         try:
@@ -105,16 +125,23 @@ class Cycle:
             raise
         except FleetsyncError as error:
             self._errors.insert(0, error)
-        self._count_listings()
-        counts = self._counts
-        counts.requests = job.meter.requests - before[0]
-        counts.throttled = job.meter.throttled - before[1]
-        counts.waited_s = round(job.meter.waited_s - before[2], 3)
+        except asyncio.CancelledError:
+            # Where the books cannot be closed now, the next cycle closes them.
+            with contextlib.suppress(TimeoutError, MirrorError):
+                await to_its_end(self._close(done, start, _CUT_SHORT, within_s=CLOSING_S))
+            raise
         done.complete = self._listed == set(job.settings.resources)
         done.error = self._errors[0] if self._errors else None
-        await job.mirror.cycles.finish(cycle, job.source.name, counts, _ending(done))
-        _say(done, took_s=job.clock.monotonic_s() - began_s)
+        await to_its_end(self._close(done, start, _ending(done)))
         return done
+
+    async def _close(self, done: Done, start: "_Start", ending: Ending, *, within_s: float | None = None) -> None:
+        job = self._job
+        self._count_listings()
+        start.count(self._counts)
+        async with job.clock.timeout(within_s):
+            await job.mirror.cycles.finish(done.cycle, done.source, self._counts, ending)
+        _say(done, ending, took_s=job.clock.monotonic_s() - start.at_s)
 
     async def _steps(self, cycle: CycleId, done: Done) -> None:
         job = self._job
@@ -137,12 +164,23 @@ class Cycle:
             return
         target = job.source
 
+        left = await job.mirror.journal.left_open(target.name)
+        settled = 0
+
         async def find_out(write: OpenWrite) -> None:
+            nonlocal settled
             outcome = await settle(target, job.mirror, write, cycle)
             self._counts.applied += outcome.result is Result.APPLIED
+            settled += 1
+            say()
+
+        def say() -> None:
+            job.report(Progress(source=target.name, step="settling", done=settled, total=len(left)))
 
         # One that cannot be read now stays open, and its resource is not written to.
-        self._counts.failed += await each(await job.mirror.journal.left_open(target.name), find_out)
+        self._counts.failed += await each(left, find_out)
+        if left:
+            say()  # who is told to end in there ends a worker, and here the cycle
 
     async def _list(self, spec: TypeSpec, cycle: CycleId) -> None:
         """List one type. What is wrong with it alone does not stop the other types."""
@@ -248,6 +286,9 @@ class Cycle:
             raise
 
 
+_CUT_SHORT = Ending(outcome="interrupted", complete=False, state=None, error="cut short by a stop or a reload")
+
+
 def _ending(done: Done) -> Ending:
     error = done.error
     match error:
@@ -262,7 +303,7 @@ def _ending(done: Done) -> Ending:
     return Ending(outcome=outcome, state=state, complete=done.complete, error=None if error is None else str(error))
 
 
-def _say(done: Done, *, took_s: float) -> None:
+def _say(done: Done, ending: Ending, *, took_s: float) -> None:
     """Write the cycle's one line."""
     counts = {name: value for name, value in asdict(done.counts).items() if name != "waited_s"}
     log = get_log(source=done.source, cycle=done.cycle)
@@ -271,6 +312,7 @@ def _say(done: Done, *, took_s: float) -> None:
         **counts,
         wait_s=done.counts.waited_s,
         took_s=round(took_s, 3),
-        complete=done.complete,
-        error=None if done.error is None else str(done.error),
+        outcome=ending.outcome,
+        complete=ending.complete,
+        error=ending.error,
     )

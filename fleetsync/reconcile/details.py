@@ -1,6 +1,6 @@
 """Reading what listings do not carry, resource by resource, where a declaration wants it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fleetsync.core.model import CycleId, Detail, Part, ResourceKey
 from fleetsync.mirror.mirror import Mirror
@@ -21,14 +21,27 @@ async def read_details(
     failed = 0
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
-        read: list[tuple[ResourceKey, Detail]] = []
 
-        async def ask(one: tuple[ResourceKey, Part], read: list[tuple[ResourceKey, Detail]] = read) -> None:
-            read.append((one[0], await source.detail(*one)))
+        def say(done: int, start: int = start) -> None:
+            report(Progress(source=source.name, step="reading details", done=start + done, total=len(wanted)))
 
-        failed += await each(batch, ask)
+        read, failures = await _read(source, batch, say)
+        failed += failures
         for type in {key.type for key, _ in batch}:
             details = [detail for key, detail in read if key.type == type]
             await mirror.record(source.name, source.kind.specs[type], details, cycle)
-        report(Progress(source=source.name, step="reading details", done=start + len(batch), total=len(wanted)))
+        say(len(batch))
     return failed
+
+
+async def _read(
+    source: Source, batch: Sequence[tuple[ResourceKey, Part]], say: Callable[[int], None]
+) -> tuple[list[tuple[ResourceKey, Detail]], int]:
+    """Return what could be read, also when `say` ends the cycle in the middle of it, and how many could not."""
+    read: list[tuple[ResourceKey, Detail]] = []
+
+    async def ask(one: tuple[ResourceKey, Part]) -> None:
+        read.append((one[0], await source.detail(*one)))
+        say(len(read))
+
+    return read, await each(batch, ask)

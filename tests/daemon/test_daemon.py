@@ -15,6 +15,7 @@ from fleetsync.daemon.parts import Orders, Parts
 from fleetsync.daemon.work import Command, Reply
 from fleetsync.errors import ConfigError, FleetsyncError, Problem
 from fleetsync.mirror.engine import BrokenMirrorError
+from fleetsync.reconcile.cycle import CLOSING_S
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.reconcile.progress import silent
 from tests.daemon.conftest import Said
@@ -304,7 +305,7 @@ async def test_the_page_that_is_being_read_is_finished_and_stored_and_no_other_b
     (known,) = rig.rows("SELECT COUNT(*) FROM resources")[0]
     assert known > 0
     assert rig.clock.monotonic_s() == 5.0
-    assert rig.cycles("plant") == ["running"]
+    assert rig.cycles("plant") == ["interrupted"]
 
 
 async def test_a_server_that_hangs_holds_up_the_end_for_seconds_only(rig: Rig, tmp_path: Path) -> None:
@@ -316,8 +317,9 @@ async def test_a_server_that_hangs_holds_up_the_end_for_seconds_only(rig: Rig, t
         await rig.clock.advance(STOP_GRACE_S)
         await daemon.ended()
 
-    assert STOP_GRACE_S < 5.0
+    assert STOP_GRACE_S + CLOSING_S < 5.0
     assert plant.connected == 0
+    assert rig.cycles("plant") == ["interrupted"]
 
 
 async def test_writes_that_are_under_way_are_finished_and_recorded(rig: Rig, tmp_path: Path) -> None:

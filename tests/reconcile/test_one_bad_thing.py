@@ -1,16 +1,10 @@
 """P10, and its neighbours: one bad resource or declaration stops nothing else, and hides nothing either."""
 
-import asyncio
 from dataclasses import replace
 
-import pytest
-
 from fleetsync.core.model import CycleId
-from fleetsync.daemon.turns import Turn
 from fleetsync.errors import InvalidResponseError, UnsafePlanError
 from fleetsync.mirror.cycles import SourceRow
-from fleetsync.reconcile.cycle import Cycle
-from fleetsync.reconcile.progress import Progress
 from fleetsync.reconcile.reviewed import Reviewed
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.http import Request
@@ -153,21 +147,3 @@ async def test_a_device_of_a_reviewed_plan_that_is_gone_is_named(rig: Rig) -> No
     done = await rig.cycle(write=True, reviewed=reviewed)
     assert len(done.outcomes) == 10
     assert [key.id for key in done.skipped] == [id], "and what is as declared by now needs no word"
-
-
-async def test_a_plan_that_was_broken_off_is_not_recorded_as_done(rig: Rig) -> None:
-    for number in range(30):
-        rig.cloud.add_device(f"one-more-{number:02}")
-    wants(rig, declare(NAMED))
-    await rig.cycle()
-    turn = Turn()
-
-    def stop(step: Progress) -> None:
-        turn.is_ending = turn.is_ending or step.step == "writing"
-
-    work = Cycle(replace(rig.job(), report=turn.watched(stop)), write=True).run()
-    with pytest.raises(asyncio.CancelledError):
-        await rig.clock.run(work)
-    assert rig.rows("SELECT outcome FROM cycles ORDER BY id DESC LIMIT 1") == [("running",)]
-    await rig.cycle()
-    assert rig.rows("SELECT outcome FROM cycles WHERE id = 2") == [("interrupted",)]
