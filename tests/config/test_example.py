@@ -12,8 +12,10 @@ import trustme
 from fleetsync.config.auth import METHODS
 from fleetsync.config.load import load
 from fleetsync.config.settings import DatabaseSettings, Limits, LogSettings, RateSettings, Settings, SourceSettings
-from tests.config.kinds import CENTRAL, KINDS
+from fleetsync.providers.base import all_kinds
 
+KINDS = all_kinds()
+SOURCES = {"plant": KINDS["iot-central"], "hub": KINDS["iot-hub"]}
 EXAMPLE = (Path(__file__).parents[2] / "config.example.toml").read_text(encoding="utf-8")
 HEADER = re.compile(r"#?\[(.+)\]")
 KEY = re.compile(r"#?(\w+) = ")
@@ -84,7 +86,9 @@ def read(folder: Path, text: str) -> Settings:
 
 
 def test_the_example_is_a_configuration(folder: Path) -> None:
-    assert set(read(folder, EXAMPLE).sources) == {"plant"}
+    sources = read(folder, EXAMPLE).sources
+    assert {name: source.kind for name, source in sources.items()} == SOURCES
+    assert {kind.name for kind in SOURCES.values()} == set(KINDS)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -118,11 +122,19 @@ def test_every_setting_is_in_the_example() -> None:
     assert written_keys("database") == keys_of(DatabaseSettings, path="url")
     assert written_keys("log") == keys_of(LogSettings)
     assert written_keys("sources.plant.limits") == keys_of(Limits)
-    # `daily` is for services that count per day; it comes into the example with the first of them.
-    rates = keys_of(RateSettings) - {"classes", "daily"} | set(CENTRAL.operations)
-    assert written_keys("sources.plant.rate") == rates
     tables = {"name", "own", "auth", "rate", "limits"}
-    assert written_keys("sources.plant") == keys_of(SourceSettings) - tables | keys_of(CENTRAL.settings)
+    common = keys_of(SourceSettings) - tables
+    assert written_keys("sources.plant") == common | keys_of(SOURCES["plant"].settings)
+    # What is the same for every kind is said once.
+    own = keys_of(SOURCES["hub"].settings)
+    assert {"kind", "url"} | own <= written_keys("sources.hub") <= common | own
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_rate_is_in_the_example(name: str) -> None:
+    kind = SOURCES[name]
+    keys = keys_of(RateSettings) - {"classes"} | set(kind.operations)
+    assert written_keys(f"sources.{name}.rate") == keys - (set() if kind.daily else {"daily"})
 
 
 def test_every_method_with_all_its_keys_is_in_the_example(folder: Path) -> None:
@@ -130,4 +142,11 @@ def test_every_method_with_all_its_keys_is_in_the_example(folder: Path) -> None:
     for text in (EXAMPLE, *map(with_setting, SETTINGS)):
         for source in read(folder, text).sources.values():
             shown.setdefault(source.auth.method, set()).update(source.auth.options, source.auth.secrets)
-    assert shown == {method: {key.name for key in METHODS[method]} for method in CENTRAL.methods}
+    methods = {method for kind in KINDS.values() for method in kind.methods}
+    assert shown == {method: {key.name for key in METHODS[method]} for method in methods}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_method_of_a_kind_is_shown_or_named_in_its_section(name: str) -> None:
+    section = EXAMPLE.split(f"[sources.{name}.auth]", 1)[1].split(f"[sources.{name}.rate]")[0]
+    assert {method for method in SOURCES[name].methods if f'"{method}"' not in section} == {"none"}
