@@ -2,7 +2,7 @@
 
 Facts (iot-hub-devguide-quotas-throttling at learn.microsoft.com, read 2026-11): the figures below; requests over
 a limit are first served late, then refused, without Retry-After; reads and writes of twins and queries are
-charged as messages of 4 KB. Limits are evaluated over about a minute; a burst of six seconds is the stricter side.
+charged as messages of 4 KB. Limits are evaluated over about a minute; a burst of one second is the strict side.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ UNLIMITED: Final = "none"
 PATIENCE_S: Final = 10.0
 """The longest that a request is kept waiting before it is refused."""
 
-_BURST_S: Final = 6.0
+_BURST_S: Final = 1.0
 _DAY_S: Final = 86_400
 _MESSAGE_BYTES: Final = 4096
 _CHARGED: Final = frozenset({"query", "twin_read", "twin_write"})

@@ -115,6 +115,8 @@ class CloudHttp:
         for rule in hooks:
             if rule.after:
                 rule.after(request)
+        if answer.delay_s:
+            await self.clock.sleep(answer.delay_s)
         return self._response(request, answer)
 
     def _hooks(self, request: Request) -> list[_Rule]:
