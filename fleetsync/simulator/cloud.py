@@ -29,7 +29,7 @@ from fleetsync.simulator.iot_hub_life import HubLife
 from fleetsync.simulator.iot_hub_queries import DEFAULT_SIZE, Queries
 from fleetsync.simulator.iot_hub_registry import Registry
 from fleetsync.simulator.iot_hub_state import HubState
-from fleetsync.simulator.iot_hub_throttles import PATIENCE_S, Quota, limits
+from fleetsync.simulator.iot_hub_throttles import PATIENCE_S, Quota, limits, most_configurations
 from fleetsync.simulator.life import Life
 from fleetsync.simulator.server import address_of, listener, served
 from fleetsync.simulator.tls import Folder, prepared
@@ -300,7 +300,7 @@ class Cloud:
         options, at = self.options, self._now()
         count = options.devices // 2 if options.hub_devices is None else options.hub_devices
         registry = Registry(Fleet(seed=options.seed, count=count, at=at), lag_s=options.index_lag_s)
-        state = HubState(registry, at=at)
+        state = HubState(registry, most_configurations=most_configurations(options.hub_tier), at=at)
         desks = {
             operation: self._make_desk(f"iot-hub.{operation}", limit, patience_s=PATIENCE_S)
             for operation, limit in limits(options.hub_tier, options.hub_units).items()

@@ -20,7 +20,6 @@ from fleetsync.simulator.iot_hub_twins import Author, Path, instant, value_in
 from fleetsync.simulator.resources import is_same
 from fleetsync.simulator.wire import Object, RefusedError, encoded
 
-MOST: Final = 100
 DELAY_S: Final = 5.0
 """How long after a write the service comes round."""
 
@@ -68,7 +67,8 @@ class Configuration:
 class Configurations:
     """All configurations by id, and the devices that they have yet to look at."""
 
-    def __init__(self, *, at: float) -> None:
+    def __init__(self, *, most: int, at: float) -> None:
+        self._most = most
         self._stored: dict[str, Configuration] = {}
         self._serial = 0
         self._due: list[tuple[float, Key]] = []
@@ -88,8 +88,8 @@ class Configurations:
             RefusedError: 400 for what it cannot be, or another content than before; 413 for one too many.
         """
         before = self._stored.get(id_)
-        if before is None and len(self._stored) >= MOST:
-            raise RefusedError(413, "ConfigurationCountLimitExceeded", f"there are {MOST} configurations already")
+        if before is None and len(self._stored) >= self._most:
+            raise RefusedError(413, "ConfigurationCountLimitExceeded", f"there are {self._most} configurations already")
         members = _members(body)
         if before is not None and not is_same(before.members["content"], members["content"]):
             raise invalid("the content of a configuration cannot be changed")

@@ -1,13 +1,12 @@
 """Configurations as clients see them: `/configurations`."""
 
 from typing import Final
-from urllib.parse import parse_qsl
 
 from fleetsync.simulator.counters import Guard
 from fleetsync.simulator.desk import Carried
-from fleetsync.simulator.iot_hub_configurations import MOST, Configuration
+from fleetsync.simulator.iot_hub_configurations import Configuration
 from fleetsync.simulator.iot_hub_guards import enforce, enforce_put
-from fleetsync.simulator.iot_hub_rules import body_of, check_configuration_id, check_named, invalid
+from fleetsync.simulator.iot_hub_rules import body_of, check_configuration_id, check_named, invalid, top_of
 from fleetsync.simulator.iot_hub_state import HubState
 from fleetsync.simulator.resources import is_same
 from fleetsync.simulator.wire import RefusedError, SimRequest, SimResponse, json_answer
@@ -24,10 +23,11 @@ class Configuring:
 
     def listed(self, query: str) -> SimResponse:
         """Return the first configurations; there are never so many that pages were needed."""
-        top = dict(parse_qsl(query)).get("top", str(MOST))
-        if not top.isdecimal() or not 1 <= int(top) <= MOST:
-            raise invalid(f"top is not a number from 1 to {MOST}")
-        return json_answer([found.document() for found in self._stored][: int(top)])
+        top = top_of(query)
+        if top is not None and top < 1:
+            raise invalid("top is not positive")
+        # A larger number than there can be is as good as none, says the description of the API.
+        return json_answer([found.document() for found in self._stored][:top])
 
     def read(self, id_: str) -> SimResponse:
         """Return a configuration."""

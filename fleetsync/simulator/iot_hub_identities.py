@@ -1,9 +1,9 @@
 """Identities of devices and modules: how they are read, written and deleted."""
 
 from dataclasses import replace
+from itertools import islice
 from random import Random
 from typing import Final, get_args
-from urllib.parse import parse_qsl
 
 from fleetsync.simulator.counters import Guard
 from fleetsync.simulator.desk import Carried
@@ -11,7 +11,7 @@ from fleetsync.simulator.fleet import symmetric_key
 from fleetsync.simulator.iot_hub_guards import enforce, enforce_put
 from fleetsync.simulator.iot_hub_records import Authentication, AuthenticationType, Record, identity_document
 from fleetsync.simulator.iot_hub_routes import Route
-from fleetsync.simulator.iot_hub_rules import body_of, check_id, check_named, invalid
+from fleetsync.simulator.iot_hub_rules import body_of, check_id, check_named, invalid, top_of
 from fleetsync.simulator.iot_hub_state import HubState
 from fleetsync.simulator.resources import is_same
 from fleetsync.simulator.wire import Object, RefusedError, SimRequest, SimResponse, json_answer
@@ -32,10 +32,10 @@ class Identities:
 
     def listed(self, query: str) -> SimResponse:
         """Return the first devices, at most a thousand, with no way to see the others."""
-        top = dict(parse_qsl(query)).get("top", str(_MOST_LISTED))
-        if not top.isdecimal() or not 1 <= int(top) <= _MOST_LISTED:
-            raise invalid(f"top is not a number from 1 to {_MOST_LISTED}")
-        records = (record for record, _ in zip(self._state.registry, range(int(top)), strict=False))
+        # Any number outside of the range is taken for its end, says the description of the API.
+        asked = top_of(query) or _MOST_LISTED
+        most = asked if 1 <= asked <= _MOST_LISTED else _MOST_LISTED
+        records = islice(self._state.registry, most)
         return json_answer([identity_document(record) for record in records])
 
     def modules(self, route: Route) -> SimResponse:
@@ -61,9 +61,9 @@ class Identities:
         record = replace(_written(created, body, at=at), authentication=authentication)
         if before is None:
             record = registry.put(record, at=at)
-            return Carried(answer=self._shown(record, is_new=True, is_put=True), changed=True)
+            return Carried(answer=self._shown(record, is_new=True), changed=True)
         record = registry.put_identity(record, at=at)
-        return Carried(answer=self._shown(record, is_put=True), changed=not _is_same(before, record))
+        return Carried(answer=self._shown(record), changed=not _is_same(before, record))
 
     def delete(self, route: Route, guard: Guard, *, at: float) -> Carried:
         """Delete an identity with its twin; what is not there needs no deleting."""
@@ -121,8 +121,8 @@ class Identities:
             thumbprints=(thumbprints.get("primaryThumbprint"), thumbprints.get("secondaryThumbprint")),
         )
 
-    def _shown(self, record: Record, *, is_new: bool = False, is_put: bool = False) -> SimResponse:
-        headers = {} if record.is_module and is_put else {"ETag": f'"{record.etag}"'}
+    def _shown(self, record: Record, *, is_new: bool = False) -> SimResponse:
+        headers = {} if record.is_module else {"ETag": f'"{record.etag}"'}
         return json_answer(identity_document(record, is_new=is_new), headers=headers)
 
 
@@ -132,11 +132,17 @@ def _check(body: Object, route: Route) -> None:
         check_named(body, "moduleId", route.key[1])
     if body.get("status", "enabled") not in ("enabled", "disabled"):
         raise invalid("status is neither enabled nor disabled")
-    reason, scope = body.get("statusReason"), body.get("deviceScope")
+    reason = body.get("statusReason")
     if reason is not None and (not isinstance(reason, str) or len(reason) > _REASON_LENGTH):
         raise invalid(f"statusReason is no text of at most {_REASON_LENGTH} characters")
-    if not isinstance(body.get("capabilities", {}), dict) or not isinstance(scope, str | None):
+    if not isinstance(body.get("capabilities", {}), dict) or not _are_scopes(body):
         raise invalid("the identity is not well formed")
+
+
+def _are_scopes(body: Object) -> bool:
+    parents = body.get("parentScopes") or []
+    is_list = isinstance(parents, list) and all(isinstance(parent, str) for parent in parents)
+    return is_list and isinstance(body.get("deviceScope"), str | None)
 
 
 def _written(record: Record, body: Object, *, at: float) -> Record:
@@ -144,9 +150,9 @@ def _written(record: Record, body: Object, *, at: float) -> Record:
         managed_by = body.get("managedBy")
         return replace(record, managed_by=managed_by if isinstance(managed_by, str) else None)
     status, is_edge = str(body.get("status", "enabled")), body.get("capabilities", {}).get("iotEdge") is True
-    scope = body.get("deviceScope")
-    if is_edge and scope is None:
-        scope = record.scope or f"ms-azure-iot-edge://{record.key[0]}-{record.generation}"
+    scope = _edge_scope(record, body) if is_edge else body.get("deviceScope")
+    # That of a leaf is the scope of its parent, and is copied.
+    copied = [scope] if scope and not is_edge else []
     return replace(
         record,
         status=status,
@@ -154,7 +160,17 @@ def _written(record: Record, body: Object, *, at: float) -> Record:
         status_at=record.status_at if status == record.status else at,
         is_edge=is_edge,
         scope=scope,
+        parents=tuple(body.get("parentScopes") or copied),
     )
+
+
+def _edge_scope(record: Record, body: Object) -> str:
+    """Return the scope of an edge device, which is made once and stays."""
+    if not record.is_edge or record.scope is None:
+        return f"ms-azure-iot-edge://{record.key[0]}-{record.generation}"
+    if body.get("deviceScope") not in (None, record.scope):
+        raise invalid("the deviceScope of an edge device cannot be changed")
+    return record.scope
 
 
 def _mismatch(record: Record | None) -> str:

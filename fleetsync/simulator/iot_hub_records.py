@@ -35,7 +35,7 @@ class Record:
     """One incarnation of a device or module, as it was after its last write.
 
     `serial` is behind the etag of the identity; `device_serial` is that of the device, and the same for a
-    device itself. Times are None for never.
+    device itself. `scope` and `parents` are those of IoT Edge. Times are None for never.
     """
 
     key: Key
@@ -52,6 +52,7 @@ class Record:
     authentication: Authentication = field(default_factory=Authentication)
     is_edge: bool = False
     scope: str | None = None
+    parents: tuple[str, ...] = ()
     managed_by: str | None = None
 
     @property
@@ -178,7 +179,8 @@ def _header(record: Record) -> Object:
 
 
 def _scope(record: Record) -> Object:
-    return {} if record.scope is None else {"deviceScope": record.scope, "parentScopes": []}
+    found: Object = {} if record.scope is None else {"deviceScope": record.scope}
+    return {**found, "parentScopes": list(record.parents)} if found or record.parents else found
 
 
 def _authentication_document(record: Record) -> Object:

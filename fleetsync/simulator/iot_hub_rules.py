@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import parse_qsl
 
 from fleetsync.simulator.wire import Object, RefusedError, SimRequest
 
@@ -10,6 +11,7 @@ VERSIONS: Final = frozenset({"2018-06-30", "2020-03-13", "2020-09-30", "2021-04-
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
 _CONFIGURATION_ID: Final = re.compile(r"[a-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
 _BAD_KEY: Final = re.compile(r"[\x00-\x1f\x7f-\x9f.$ ]")
 
 _TAGS_BYTES: Final = 8 * 1024
@@ -35,6 +37,18 @@ def body_of(request: SimRequest) -> Object:
     if body is None:
         raise RefusedError(400, "IotHubFormatError", "the body is no JSON object")
     return body
+
+
+def top_of(query: str) -> int | None:
+    """Return how many resources a query string asks for; None when it does not say.
+
+    Raises:
+        RefusedError: 400, it is no number.
+    """
+    top = dict(parse_qsl(query)).get("top")
+    if top is not None and not _NUMBER.fullmatch(top):
+        raise invalid("top is no number")
+    return None if top is None else int(top)
 
 
 def check_id(id_: str) -> None:

@@ -23,9 +23,9 @@ class TwinWrite:
 class HubState:
     """The registry and the configurations, which look at everything that is written."""
 
-    def __init__(self, registry: Registry, *, at: float) -> None:
+    def __init__(self, registry: Registry, *, most_configurations: int, at: float) -> None:
         self.registry = registry
-        self.configurations = Configurations(at=at)
+        self.configurations = Configurations(most=most_configurations, at=at)
 
     def settle(self, at: float) -> None:
         """Let the configurations come round and the index catch up."""

@@ -43,6 +43,11 @@ def limits(tier: str, units: int) -> Mapping[Operation, Limit | None]:
     return {operation: Limit(per_s=rate, burst=max(1.0, rate * _BURST_S)) for operation, rate in rates.items()}
 
 
+def most_configurations(tier: str) -> int:
+    """Return how many configurations there can be."""
+    return 20 if tier.startswith("F") else 100
+
+
 def has_twins(tier: str) -> bool:
     """True for a tier with twins, queries and configurations."""
     return not tier.startswith("B")

@@ -105,6 +105,9 @@ class TestIdentities:
             {"deviceId": "c", "authentication": {"type": "magic"}},
             {"deviceId": "c", "authentication": {"type": "sas", "symmetricKey": 1}},
             {"deviceId": "c", "capabilities": True},
+            {"deviceId": "c", "deviceScope": 1},
+            {"deviceId": "c", "parentScopes": "edge"},
+            {"deviceId": "c", "parentScopes": [1]},
         ],
     )
     def test_what_an_identity_cannot_be_is_refused(self, hub, body) -> None:
@@ -117,7 +120,29 @@ class TestIdentities:
     def test_a_list_stops_at_what_was_asked_for(self, hub) -> None:
         assert len(hub.call("GET", "devices?top=7").json()) == 7
         assert len(hub.call("GET", "devices").json()) == 60
-        assert [hub.call("GET", f"devices?top={top}").status for top in ("0", "1001", "x")] == [400] * 3
+        assert hub.call("GET", "devices?top=x").status == 400
+
+    @pytest.mark.parametrize("top", ["0", "-1", "1001"])
+    def test_a_list_of_an_impossible_length_is_one_of_a_thousand(self, make_hub, top: str) -> None:
+        hub = make_hub(hub_devices=1001)
+        assert len(hub.call("GET", f"devices?top={top}").json()) == 1000
+
+    def test_the_scope_of_a_leaf_is_that_of_its_parent_and_an_edge_device_keeps_its_own(self, hub) -> None:
+        edge = {"capabilities": {"iotEdge": True}}
+        parent = hub.device("top", "PUT", {"deviceId": "top", **edge}).json()
+        assert parent["deviceScope"].startswith("ms-azure-iot-edge://top-")
+        below = {"deviceId": "edge", **edge, "parentScopes": [parent["deviceScope"]]}
+        child = hub.device("edge", "PUT", below).json()
+        assert child["deviceScope"] != parent["deviceScope"]
+        assert child["parentScopes"] == hub.twin("edge").json()["parentScopes"] == [parent["deviceScope"]]
+        assert hub.device("edge", "PUT", child, If_Match="*").json()["parentScopes"] == child["parentScopes"]
+        moved = {**child, "deviceScope": parent["deviceScope"]}
+        assert error_name(hub.device("edge", "PUT", moved, If_Match="*")) == (400, "ArgumentInvalid")
+        leaf = hub.device("leaf", "PUT", {"deviceId": "leaf", "deviceScope": child["deviceScope"]}).json()
+        assert (leaf["deviceScope"], leaf["parentScopes"]) == (child["deviceScope"], [child["deviceScope"]])
+        promoted = hub.device("leaf", "PUT", {**leaf, **edge}, If_Match="*").json()
+        assert promoted["deviceScope"].startswith("ms-azure-iot-edge://leaf-")
+        assert promoted["parentScopes"] == [child["deviceScope"]]
 
     def test_bulk_operations_are_not_there(self, hub) -> None:
         assert error_name(hub.call("POST", "devices", [{"id": "a"}])) == (404, "GenericNotFound")
@@ -271,6 +296,7 @@ class TestModules:
         body = {"deviceId": "a", "moduleId": "m"}
         created = new.call("PUT", "devices/a/modules/m", body)
         assert (created.status, "ETag" in created.headers) == (200, False)
+        assert "ETag" not in new.call("GET", "devices/a/modules/m").headers
         assert error_name(new.call("PUT", "devices/a/modules/m", body)) == (409, "ModuleAlreadyExistsOnDevice")
         assert error_name(new.call("PUT", "devices/z/modules/m", {**body, "deviceId": "z"})) == (404, "DeviceNotFound")
         assert new.call("DELETE", "devices/a/modules/m", If_Match='"x"').status == 412
@@ -303,6 +329,7 @@ class TestConfigurations:
         assert (updated.json()["priority"], updated.json()["labels"]) == (6, {"a": "b"})
         assert len(hub.call("GET", "configurations").json()) == 2
         assert len(hub.call("GET", "configurations?top=1").json()) == 1
+        assert len(hub.call("GET", "configurations?top=9999").json()) == 2
         assert hub.call("DELETE", "configurations/base", If_Match=etag(created)).status == 412
         assert hub.call("DELETE", "configurations/base", If_Match=etag(updated)).status == 204
         assert error_name(hub.call("GET", "configurations/base")) == (404, "ConfigurationNotFound")
@@ -325,7 +352,7 @@ class TestConfigurations:
         bodies = [{**CONFIGURATION, "id": f"c{number}"} for number in range(100)]
         statuses = [hub.call("PUT", f"configurations/{body['id']}", body).status for body in bodies]
         assert statuses == [200] * 99 + [413]
-        assert hub.call("GET", "configurations?top=101").status == 400
+        assert [hub.call("GET", f"configurations?top={top}").status for top in ("0", "x")] == [400] * 2
         assert hub.call("DELETE", "configurations/nope").status == 204
         assert hub.call("DELETE", "configurations/nope", If_Match='"x"').status == 412
         assert hub.call("PUT", "configurations/Upper", {**CONFIGURATION, "id": "Upper"}).status == 400

@@ -92,6 +92,15 @@ def test_the_basic_tier_has_no_twins(make_hub) -> None:
     assert hub.device("a").status == 200
 
 
+def test_the_free_tier_has_twenty_configurations(make_hub) -> None:
+    hub = make_hub(hub_tier="F1")
+    put = hub.cloud.hub.state.configurations.put
+    for number in range(19):
+        put(f"c{number}", {}, at=hub.clock.seconds)
+    answer = hub.call("PUT", "configurations/one-more", {"id": "one-more"})
+    assert error_name(answer) == (413, "ConfigurationCountLimitExceeded")
+
+
 def test_the_quota_of_a_day_ends_with_the_day(make_hub) -> None:
     hub = make_hub(hub_daily_quota=3)
     hub.cloud.hub.add_device("a")
