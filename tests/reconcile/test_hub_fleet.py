@@ -101,6 +101,7 @@ async def test_neither_side_loses_a_write_while_an_operator_edits_what_we_write(
             edits[id] = {"tags": {"ticket": number}, "properties": {"desired": {"owner": f"operator {number}"}}}
             hub.operator_edit(id, edits[id])
 
+    rig.http.latency_s = 0.01
     async with rig.opened():
         await rig.cycle()
         rig.http.when(is_write, before=interfere)
