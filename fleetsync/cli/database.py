@@ -105,9 +105,7 @@ async def _change(invocation: Invocation, change: "Callable[[Cycles], Awaitable[
     from fleetsync.providers.base import all_kinds
 
     doing.set_up_log(invocation)
-    with reading(invocation):  # only some commands make a database
-        pass
     # Not `opened_mirror`: it registers the sources, and refuses the very name that is to be forgotten.
     path = invocation.settings().database.path
-    async with open_mirror(path, all_kinds().values(), invocation.clock) as mirror:
+    async with open_mirror(path, all_kinds().values(), invocation.clock, create=False) as mirror:
         await change(mirror.cycles)

@@ -15,6 +15,8 @@ from fleetsync.wiring.configuration import read_configuration
 from fleetsync.wiring.sources import working
 
 _COUNTS = ("listed", "added", "updated", "gone", "planned", "applied", "conflicted", "failed", "requests", "throttled")
+_MAKING = frozenset({"sync", "apply"})
+"""The commands that make a database where there is none."""
 
 
 def command(name: Name, **arguments: Any) -> Command:
@@ -26,6 +28,7 @@ async def carry_out(invocation: Invocation, command: Command) -> Reply:
     """Return the reply to a command. SIGTERM cancels it: what was done by then is stored.
 
     Raises:
+        NotYetError: there is no database, and this command makes none.
         LockedError: something has the database that does not listen.
         ConfigError: the configuration, or a declaration, is wrong.
         FleetsyncError: the daemon may not be spoken to, or ended in the middle of it.
@@ -37,7 +40,8 @@ async def carry_out(invocation: Invocation, command: Command) -> Reply:
         reply = await hand_over(listening, command, report)
         if reply is not None:
             return reply
-        async with working(read_configuration(invocation.file(), clock), clock) as work:
+        configuration = read_configuration(invocation.file(), clock)
+        async with working(configuration, clock, create=command.name in _MAKING) as work:
             return await work.carry_out(command, report)
 
 

@@ -1,17 +1,30 @@
 """Cycles and sources: what was done, how each source is, and what a person said about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.model import CycleId
-from fleetsync.errors import ConfigError, Problem, UsageError
+from fleetsync.core.words import counted
+from fleetsync.errors import ConfigError, FleetsyncError, Problem, UsageError
 from fleetsync.mirror.engine import Writer
-from fleetsync.mirror.tables import coverage, cycle, metadata, source
+from fleetsync.mirror.tables import coverage, cycle, listing, metadata, source
+
+# The last listing of each type that came to its end, where it was refused.
+_LAST = (
+    select(func.max(listing.c.id))
+    .where(listing.c.source == bindparam("source"), listing.c.state.in_(("complete", "refused")))
+    .group_by(listing.c.type)
+)
+_REFUSED = (
+    select(listing.c.type, listing.c.unseen)
+    .where(listing.c.id.in_(_LAST), listing.c.state == "refused")
+    .order_by(listing.c.type)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,26 +145,43 @@ class Cycles:
         return bool(rows and rows[0].paused)
 
     async def confirm(self, name: str, *, writes: int | None = None, gone: int | None = None) -> None:
-        """Accept exactly this many writes, or vanished resources, once."""
-        if writes is not None:
-            await self._set(name, confirmed_writes=writes)
-        if gone is not None:
-            await self._set(name, confirmed_gone=gone)
+        """Accept exactly the number of writes, or of vanished resources, that was refused last; once.
 
-    async def confirmed(self, name: str) -> tuple[int | None, int | None]:
-        """Return the numbers of writes and of vanished resources that a person accepted."""
+        Raises:
+            FleetsyncError: that number was not, or nothing was.
+        """
         async with self._writer.transaction() as transaction:
-            columns = (source.c.confirmed_writes, source.c.confirmed_gone)
-            rows = await transaction.rows(select(*columns).where(source.c.name == name))
-        return (rows[0][0], rows[0][1]) if rows else (None, None)
+            values: dict[str, int] = {}
+            if writes is not None:
+                plans = await transaction.rows(select(source.c.refused_writes).where(source.c.name == name))
+                waiting = {f"--writes {n}": n for (n,) in plans if n}
+                _check_waits(f"{counted(writes, 'write')}", writes, waiting)
+                values["confirmed_writes"] = writes
+            if gone is not None:
+                listings = await transaction.rows(_REFUSED, {"source": name})
+                waiting = {f"--gone {n} ({type})": n for type, n in listings}
+                _check_waits(f"{counted(gone, 'vanished resource')}", gone, waiting)
+                values["confirmed_gone"] = gone
+            await transaction.run(update(source).where(source.c.name == name).values(values))
 
-    async def use_confirmed_writes(self, name: str) -> None:
-        """Take note that the accepted number of writes was used: it holds once."""
-        await self._set(name, confirmed_writes=None)
+    async def is_confirmed(self, name: str, writes: int) -> bool:
+        """Say whether a person accepted a plan with just so many writes, which is used up by that.
 
-    async def use_confirmed_gone(self, name: str) -> None:
-        """Take note that the accepted number of vanished resources was used: it holds once."""
-        await self._set(name, confirmed_gone=None)
+        One that nobody accepted is the one that waits from now on; what was accepted of an earlier one is void.
+        """
+        async with self._writer.transaction() as transaction:
+            rows = await transaction.rows(select(source.c.confirmed_writes).where(source.c.name == name))
+            found = [tuple(row) for row in rows] == [(writes,)]
+            values = {"confirmed_writes": None, "refused_writes": None if found else writes}
+            await transaction.run(update(source).where(source.c.name == name).values(values))
+            return found
+
+    async def pass_plan(self, name: str) -> None:
+        """Take note that the last plan stayed within its limit: nothing waits any more, and no word is left over."""
+        left = or_(source.c.confirmed_writes.is_not(None), source.c.refused_writes.is_not(None))
+        async with self._writer.transaction() as transaction:
+            values = {"confirmed_writes": None, "refused_writes": None}
+            await transaction.run(update(source).where(source.c.name == name, left).values(values))
 
     async def last_complete_at(self) -> dict[str, datetime | None]:
         """Return when each configured source was last listed completely."""
@@ -192,6 +222,12 @@ class Cycles:
     async def _set(self, name: str, **values: Any) -> None:
         async with self._writer.transaction() as transaction:
             await transaction.run(update(source).where(source.c.name == name).values(values))
+
+
+def _check_waits(title: str, number: int, waiting: Mapping[str, int]) -> None:
+    if number not in waiting.values():
+        was = "was" if number == 1 else "were"
+        raise FleetsyncError(f"{title} {was} not refused; what waits is {' or '.join(waiting) or 'nothing'}")
 
 
 def _is_moved(row: SourceRow, known: Any) -> bool:

@@ -19,7 +19,7 @@ from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, Res
 from fleetsync.core.safety import Showing
 from fleetsync.mirror import resources
 from fleetsync.mirror.engine import Prepared, Transaction, Writer
-from fleetsync.mirror.tables import coverage, listing, resource, seen, text_of
+from fleetsync.mirror.tables import coverage, listing, resource, seen, source, text_of
 
 # A cursor that is older is not tried: services let them die, and the pages before it are stale.
 CURSOR_LIFE = datetime.timedelta(hours=1)
@@ -218,18 +218,22 @@ class Listings:
             await self._close(transaction, going.id, "refused", error)
             await transaction.run(update(listing).where(listing.c.id == going.id).values(unseen=unseen))
 
-    async def was_refused(self, going: Listing, unseen: int) -> bool:
-        """Say whether the last listing of this type was refused for just as many: what a person's word is about."""
-        statement = (
+    async def is_confirmed(self, going: Listing, unseen: int) -> bool:
+        """Say whether a person accepted that just so many vanished from this listing, which is used up by that.
+
+        A word is about the last listing of this type, if that was refused for as many; else it is void.
+        """
+        last = (
             select(listing.c.state, listing.c.unseen)
             .where(listing.c.source == going.source, listing.c.type == going.type, listing.c.id < going.id)
             .where(listing.c.state.in_(("complete", "refused")))
             .order_by(listing.c.id.desc())
             .limit(1)
         )
+        said = update(source).where(source.c.name == going.source, source.c.confirmed_gone == unseen)
         async with self._writer.transaction() as transaction:
-            rows = await transaction.rows(statement)
-        return [tuple(row) for row in rows] == [("refused", unseen)]
+            was_refused = [tuple(row) for row in await transaction.rows(last)] == [("refused", unseen)]
+            return bool(await transaction.run(said.values(confirmed_gone=None))) and was_refused
 
     async def missed(self, going: Listing, *, twice: bool, most: int, after: str = "") -> list[Missed]:
         """Return up to `most` rows that are still believed to be there and that `going` did not show, by id.

@@ -65,16 +65,20 @@ def reading(path: Path, clock: Clock) -> Iterator[Reader]:
 
 @contextlib.asynccontextmanager
 async def open_mirror(
-    path: Path, kinds: Iterable[Kind], clock: Clock, *, upgrade: bool = False
+    path: Path, kinds: Iterable[Kind], clock: Clock, *, create: bool = True, upgrade: bool = False
 ) -> AsyncIterator[Mirror]:
-    """Open the mirror for writing, and create it if there is none.
+    """Open the mirror for writing; if there is none, make one where `create` allows it.
 
     Raises:
+        NotYetError: there is none, and none is to be made.
         LockedError: another process has it.
         SchemaMismatchError: another version made it; `upgrade` brings an older one up to date.
         MirrorError: it cannot be written.
     """
     kinds = tuple(kinds)
+    if not create:
+        with reading(path, clock):
+            pass
     with _held(path):
         async with open_writer(path) as writer:
             await schema.prepare(writer, kinds, upgrade=upgrade)

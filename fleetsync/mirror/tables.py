@@ -89,6 +89,8 @@ source = Table(
     # What a person accepted with `confirm`: exactly this many, once.
     Column("confirmed_writes", Integer),
     Column("confirmed_gone", Integer),
+    # The writes of the last plan, if it was refused: what a person can accept.
+    Column("refused_writes", Integer),
 )
 
 cycle = Table(
@@ -209,6 +211,8 @@ event = Table(
     Column("cycle", Integer, nullable=False),
     Column("event", Text, nullable=False),
     Column("patch", JSON),
+    # Of something gone: what says so.
+    Column("reason", Text),
     Index("event_by_resource", "source", "type", "resource_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -285,4 +289,14 @@ selected = Table(
     Column("source", Text, primary_key=True),
     Column("chunk", Integer, primary_key=True),
     Column("bits", LargeBinary, nullable=False),
+)
+
+# The problems for which the daemon refused its last reload; empty when it took the configuration over.
+reload = Table(
+    "reload",
+    metadata,
+    Column("at", UtcDateTime, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("line", Integer),
+    Column("message", Text, nullable=False),
 )

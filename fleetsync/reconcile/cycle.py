@@ -244,15 +244,15 @@ class Cycle:
 
     async def _check(self, changes: int, known: int) -> None:
         job, limits = self._job, self._job.settings.limits
+        name, books = job.source.name, job.mirror.cycles
         try:
             check_plan(known=known, changes=changes, max_writes=limits.max_writes, min_known=limits.min_known)
         except UnsafePlanError as error:
-            confirmed, _ = await job.mirror.cycles.confirmed(job.source.name)
-            if confirmed == changes:
-                await job.mirror.cycles.use_confirmed_writes(job.source.name)
+            if await books.is_confirmed(name, changes):
                 return
-            accept = f"`fleetsync confirm {job.source.name} --writes {changes}` accepts it once"
+            accept = f"`fleetsync confirm {name} --writes {changes}` accepts it once"
             raise UnsafePlanError(f"{error}; nothing is sent; {accept}") from error
+        await books.pass_plan(name)
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:

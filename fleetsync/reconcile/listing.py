@@ -147,11 +147,9 @@ async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
     try:
         check_listing(showing, max_gone=limits.max_gone, min_known=limits.min_known)
     except UnsafePlanError as error:
-        _, confirmed = await mirror.cycles.confirmed(going.source)
         missing = showing.missing
-        if confirmed != missing or not await mirror.listings.was_refused(going, missing):
+        if not await mirror.listings.is_confirmed(going, missing):
             await mirror.listings.refuse(going, missing, str(error))
             accept = f"`fleetsync confirm {going.source} --gone {missing}` accepts it once"
             raise UnsafePlanError(f"{going.type}: {error}; nothing is marked gone; {accept}") from error
-        await mirror.cycles.use_confirmed_gone(going.source)
     await mirror.listings.complete(going)

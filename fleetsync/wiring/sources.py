@@ -94,14 +94,18 @@ def source_rows(settings: Settings) -> list[SourceRow]:
 
 
 @contextlib.asynccontextmanager
-async def opened_mirror(settings: Settings, clock: Clock, *, upgrade: bool = False) -> AsyncIterator[Mirror]:
+async def opened_mirror(
+    settings: Settings, clock: Clock, *, create: bool = True, upgrade: bool = False
+) -> AsyncIterator[Mirror]:
     """Open the mirror for writing, with the configured sources registered in it.
 
     Raises:
+        NotYetError: there is none, and none is to be made.
         MirrorError: it is in use, cannot be written, or was made by another version.
         ConfigError: a source's name belongs to another service.
     """
-    async with open_mirror(settings.database.path, base.all_kinds().values(), clock, upgrade=upgrade) as mirror:
+    kinds = base.all_kinds().values()
+    async with open_mirror(settings.database.path, kinds, clock, create=create, upgrade=upgrade) as mirror:
         await mirror.cycles.register(source_rows(settings), file=str(settings.file))
         yield mirror
 
@@ -121,17 +125,18 @@ def job_of(part: Connected, configuration: Configuration, mirror: Mirror, clock:
 
 
 @contextlib.asynccontextmanager
-async def working(configuration: Configuration, clock: Clock) -> AsyncIterator[Work]:
+async def working(configuration: Configuration, clock: Clock, *, create: bool) -> AsyncIterator[Work]:
     """Give what carries out the commands of a person while no daemon does: it has the mirror and its lock.
 
     Raises:
+        NotYetError: there is no mirror, and none is to be made.
         MirrorError: the mirror is in use, cannot be written, or was made by another version.
         ConfigError: a source's name belongs to another service.
     """
     settings = configuration.settings
     state = settings.database.path.parent
     async with (
-        opened_mirror(settings, clock) as mirror,
+        opened_mirror(settings, clock, create=create) as mirror,
         connected(settings.sources.values(), clock, state) as parts,
     ):
         jobs = {name: partial(job_of, part, configuration, mirror, clock) for name, part in parts.items()}

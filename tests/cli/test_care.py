@@ -183,7 +183,16 @@ def test_a_source_that_is_not_in_the_database_is_a_usage_error(synced: Bench, wo
 
 
 def test_only_some_commands_make_a_database(bench: Bench) -> None:
-    for words in (["db", "forget", "central", "--yes"], ["db", "current"], ["db", "backup", "x.db"], ["status"]):
-        assert bench.run(*words).exit_code == 75
+    commands = (
+        *(["db", "forget", "central", "--yes"], ["db", "rename", "central", "x"], ["db", "current"]),
+        *(["db", "backup", "x.db"], ["status"], ["plan"], ["query", "SELECT 1"], ["history", "central", "x"]),
+        *(["pause", "central"], ["resume", "central"], ["confirm", "central", "--writes", "1"]),
+    )
+    before = sorted(bench.folder.iterdir())
 
-    assert not bench.database.exists()
+    for words in commands:
+        result = bench.run(*words)
+        assert result.exit_code == 75, words
+        assert "no database at " in result.stderr, words
+
+    assert sorted(bench.folder.iterdir()) == before

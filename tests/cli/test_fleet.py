@@ -62,7 +62,6 @@ def test_a_service_that_cannot_be_reached_is_75(bench: Bench) -> None:
 
 def test_a_plan_before_the_first_complete_listing_is_75_and_says_what_to_run(bench: Bench) -> None:
     bench.done("db", "upgrade")
-    bench.run("pause", "central")
 
     result = bench.run("plan")
 
@@ -193,13 +192,20 @@ def test_a_mode_that_forbids_writing_is_78(synced: Bench) -> None:
 def test_a_refused_plan_goes_ahead_once_the_number_is_confirmed(synced: Bench) -> None:
     synced.configure(max_writes="0.001%")
     planned = len(json.loads(synced.done("plan", "--json"))["sources"][0]["changes"])
+    early = synced.run("confirm", "central", "--writes", str(planned))
     refused = synced.run("apply")
+    wrong = synced.run("confirm", "central", "--writes", str(planned + 1))
+    gone = synced.run("confirm", "central", "--gone", str(planned))
 
     synced.done("confirm", "central", "--writes", str(planned))
     synced.done("apply")
 
     assert refused.exit_code == 1
     assert f"confirm central --writes {planned}" in refused.stderr
+    assert [one.exit_code for one in (early, wrong, gone)] == [1, 1, 1]
+    assert early.stderr == f"fleetsync: central: {planned} writes were not refused; what waits is nothing\n"
+    assert wrong.stderr.endswith(f" {planned + 1} writes were not refused; what waits is --writes {planned}\n")
+    assert gone.stderr.endswith(" vanished resources were not refused; what waits is nothing\n")
     assert synced.cloud.counters.writes_applied == planned
 
 

@@ -162,8 +162,13 @@ async def test_too_many_writes_are_refused_until_exactly_that_number_is_confirme
     assert (refusal.exit_code, plant.http.count(is_write)) == (1, 0)
     assert "fleetsync confirm plant --writes 6" in (refusal.sources[0].error or "")
 
+    wrong = await carry_out(rig, Command(name="confirm", sources=("plant",), writes=5))
     confirmed = await carry_out(rig, Command(name="confirm", sources=("plant",), writes=6))
 
+    assert (wrong.exit_code, wrong.sources[0].error) == (
+        1,
+        "5 writes were not refused; what waits is --writes 6",
+    )
     assert confirmed.exit_code == 0
     assert (await carry_out(rig, APPLY)).sources[0].outcomes == {"applied": 6}
 

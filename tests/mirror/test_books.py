@@ -6,11 +6,12 @@ from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
 from fleetsync.core.model import DEVICE, CycleId, ETag, Part, ResourceKey
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Outcome, Result
-from fleetsync.errors import ConfigError, UsageError
+from fleetsync.errors import ConfigError, FleetsyncError, UsageError
 from fleetsync.mirror.cycles import Counts, Ending
 from fleetsync.mirror.journal import Attempt
 from fleetsync.mirror.tables import metadata, text_of
 from fleetsync.mirror.wishes import Selected
+from fleetsync.providers.iot_central import KIND
 from tests.fakes.clock import START
 from tests.mirror.bench import SPEC, Bench, page, resource, source_row
 
@@ -134,14 +135,37 @@ async def test_a_source_is_never_up_before_its_first_complete_cycle_and_paused_w
 
 async def test_what_a_person_accepted_is_kept_until_it_is_used(bench: Bench) -> None:
     cycles = bench.mirror.cycles
-    assert await cycles.confirmed("plant") == await cycles.confirmed("nobody") == (None, None)
+    assert not await cycles.is_confirmed("plant", 3)
     await cycles.confirm("plant", writes=3)
-    await cycles.confirm("plant", gone=0)
-    assert await cycles.confirmed("plant") == (3, 0)
-    await cycles.use_confirmed_writes("plant")
-    assert await cycles.confirmed("plant") == (None, 0)
-    await cycles.use_confirmed_gone("plant")
-    assert await cycles.confirmed("plant") == (None, None)
+    assert await cycles.is_confirmed("plant", 3)
+    assert not await cycles.is_confirmed("plant", 3)
+    assert not await cycles.is_confirmed("nobody", 3)
+
+
+async def test_only_what_was_refused_last_can_be_accepted(bench: Bench) -> None:
+    cycles = bench.mirror.cycles
+    assert not await cycles.is_confirmed("plant", 3)
+    assert not await cycles.is_confirmed("plant", 1)
+    for source, numbers, waits in (
+        ("plant", {"writes": 3}, "3 writes were not refused; what waits is --writes 1"),
+        ("plant", {"gone": 1}, "1 vanished resource was not refused; what waits is nothing"),
+        ("nobody", {"writes": 1}, "1 write was not refused; what waits is nothing"),
+    ):
+        with pytest.raises(FleetsyncError) as refused:
+            await cycles.confirm(source, **numbers)
+        assert str(refused.value) == waits
+    await cycles.confirm("plant", writes=1)
+
+
+async def test_every_type_has_a_last_listing_of_its_own(bench: Bench) -> None:
+    cycles, listings = bench.mirror.cycles, bench.mirror.listings
+    other = KIND.types[1]
+    for spec, unseen in ((SPEC, 4), (SPEC, 2), (other, 3)):
+        await listings.refuse(await listings.begin("plant", spec, CycleId(1)), unseen, "too few")
+    with pytest.raises(FleetsyncError, match=rf"--gone 2 \(device\) or --gone 3 \({other.type}\)"):
+        await cycles.confirm("plant", gone=4)
+    await cycles.confirm("plant", gone=3)
+    assert not await listings.is_confirmed(await listings.begin("plant", SPEC, CycleId(2)), 3)
 
 
 async def test_instants_without_an_offset_are_refused(bench: Bench) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
@@ -143,6 +145,36 @@ def test_an_older_database_is_refused_until_it_is_upgraded_after_a_backup(databa
     assert backup.name == f"mirror.db.{schema.head()}.bak"
     assert query(backup, "SELECT version_num FROM alembic_version") == before
     assert backup.stat().st_mode & 0o777 == 0o640
+
+
+def first_schema(path: Path) -> None:
+    """Make a database as the first version did, with something in it."""
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations()))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    columns = "name, kind, url, identity, mode, configured, paused, state, known, drifting"
+    query(
+        path,
+        f"INSERT INTO source ({columns}) VALUES ('plant', 'iot-central', 'u', 'i', 'manual', 1, 1, 'up', 7, 0)",
+        "rw",
+    )
+    query(path, "CREATE VIEW sources AS SELECT name FROM source", "rw")
+
+
+async def test_what_the_first_schema_held_is_there_after_the_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "first.db"
+    first_schema(path)
+
+    async with open_mirror(path, [KIND], FakeClock(), upgrade=True) as mirror:
+        assert not await mirror.cycles.is_confirmed("plant", 3)
+
+    assert query(path, "SELECT name, state, known FROM sources") == [("plant", "paused", 7)]
+    assert query(path, "SELECT refused_writes FROM source") == [(3,)]
+    assert names_in(tmp_path) == ["first.db", "first.db.0001.bak", "first.db.lock"]
 
 
 async def test_a_newer_database_is_refused_and_left_as_it_is(database: Path) -> None:

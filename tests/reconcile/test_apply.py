@@ -13,7 +13,14 @@ from fleetsync.config.settings import WeakestGuard
 from fleetsync.core.declaration import ABSENT
 from fleetsync.core.model import CycleId
 from fleetsync.core.plan import GuardKind
-from fleetsync.errors import AuthError, ServerFaultError, ThrottledError, TransientError, UnsafePlanError
+from fleetsync.errors import (
+    AuthError,
+    FleetsyncError,
+    ServerFaultError,
+    ThrottledError,
+    TransientError,
+    UnsafePlanError,
+)
 from fleetsync.mirror.journal import Attempt
 from fleetsync.providers.base import Target
 from fleetsync.providers.iot_central import STABLE, Settings
@@ -155,7 +162,9 @@ async def test_a_confirmed_number_of_writes_holds_for_that_number_exactly_once(r
     rig.limit(max_writes=0.3)
     wants(rig, declare(NAMED))
     assert rig.mirror is not None
-    await rig.mirror.cycles.confirm("plant", writes=11)
+    assert isinstance((await rig.cycle(write=True)).error, UnsafePlanError)
+    with pytest.raises(FleetsyncError, match="11 writes were not refused; what waits is --writes 12"):
+        await rig.mirror.cycles.confirm("plant", writes=11)
     assert isinstance((await rig.cycle(write=True)).error, UnsafePlanError)
     await rig.mirror.cycles.confirm("plant", writes=12)
 
@@ -165,6 +174,33 @@ async def test_a_confirmed_number_of_writes_holds_for_that_number_exactly_once(r
     wants(rig, declare({"displayName": "another"}))
     assert isinstance((await rig.cycle(write=True)).error, UnsafePlanError)
     assert len(named(rig)) == 12
+
+
+async def test_a_word_about_a_plan_is_void_once_there_is_another(rig: Rig) -> None:
+    rig.limit(max_writes=0.3)
+    assert rig.mirror is not None
+    twelve, eleven = declare(NAMED), declare(NAMED, where=f"id <> '{one(rig)}'")
+    for between in (eleven, declare(NAMED, where=f"id = '{one(rig)}'")):
+        wants(rig, twelve)
+        assert isinstance((await rig.cycle(write=True)).error, UnsafePlanError)
+        await rig.mirror.cycles.confirm("plant", writes=12)
+        wants(rig, between)
+        await rig.cycle(write=True)
+        wants(rig, twelve)
+        rig.cloud.operator_edit(one(rig), {"displayName": "once more"})
+        assert isinstance((await rig.cycle(write=True)).error, UnsafePlanError)
+    assert len(named(rig)) == 0
+
+
+async def test_a_plan_that_stays_within_its_limit_leaves_nothing_to_confirm(rig: Rig) -> None:
+    rig.limit(max_writes=0.3)
+    wants(rig, declare(NAMED))
+    assert rig.mirror is not None
+    assert isinstance((await rig.cycle(write=True)).error, UnsafePlanError)
+    wants(rig)
+    await rig.cycle(write=True)
+    with pytest.raises(FleetsyncError, match="what waits is nothing"):
+        await rig.mirror.cycles.confirm("plant", writes=12)
 
 
 async def test_nothing_is_written_to_a_type_that_was_not_listed_to_its_end(rig: Rig) -> None:

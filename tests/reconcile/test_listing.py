@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fleetsync.core.model import Page, ResourceType
-from fleetsync.errors import AuthError, InvalidResponseError, UnreachableError, UnsafePlanError
+from fleetsync.errors import AuthError, FleetsyncError, InvalidResponseError, UnreachableError, UnsafePlanError
 from fleetsync.reconcile.listing import MOST_EMPTY_PAGES, list_pages
 from fleetsync.simulator import parse_faults
 from tests.fakes.http import is_list, lost, refused
@@ -322,10 +322,13 @@ async def test_confirming_a_number_of_vanished_devices_holds_for_that_number_exa
     rig.cloud.delete_device(rig.ids()[0])
     rig.cloud.delete_device(rig.ids()[1])
     assert rig.mirror is not None
-    await rig.mirror.cycles.confirm("plant", gone=1)
+    with pytest.raises(FleetsyncError, match="2 vanished resources were not refused; what waits is nothing"):
+        await rig.mirror.cycles.confirm("plant", gone=2)
     done = await rig.cycle()
     assert isinstance(done.error, UnsafePlanError)
     assert len(rig.ids()) == 12
+    with pytest.raises(FleetsyncError, match=r"what waits is --gone 2 \(device\)"):
+        await rig.mirror.cycles.confirm("plant", gone=1)
 
     await rig.mirror.cycles.confirm("plant", gone=2)
     done = await rig.cycle()

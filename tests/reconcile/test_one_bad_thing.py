@@ -127,10 +127,16 @@ async def test_a_confirmed_number_is_about_the_listing_that_was_refused_and_no_o
     rig.limit(max_gone=0.2)
     await rig.cycle()
     gone = rig.ids()[:11]
-    await rig.mirror.cycles.confirm(NAME, gone=len(gone))
-    for id in gone:
-        rig.cloud.delete_device(id)
-    assert isinstance((await rig.cycle()).error, UnsafePlanError), "nobody had been asked about these yet"
+    edit = [rig.cloud.delete_device, rig.cloud.add_device, rig.cloud.delete_device]
+    for change in edit:
+        for id in gone:
+            change(id)
+        done = await rig.cycle()
+        if change == rig.cloud.delete_device:
+            assert isinstance(done.error, UnsafePlanError), "nobody had been asked about these yet"
+            await rig.mirror.cycles.confirm(NAME, gone=len(gone))
+        else:
+            assert done.error is None
     assert len(rig.ids()) == 12
     assert (await rig.cycle()).error is None
     assert len(rig.ids()) == 1
