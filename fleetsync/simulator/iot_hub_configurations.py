@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from fleetsync.simulator.iot_hub_conditions import Condition, parse_condition
 from fleetsync.simulator.iot_hub_fleet import BASELINE, BASELINE_AUTHOR, BASELINE_PATH, BASELINE_VALUE
-from fleetsync.simulator.iot_hub_query import Condition, parse_condition
 from fleetsync.simulator.iot_hub_query_tokens import QueryError
 from fleetsync.simulator.iot_hub_records import Key, Record, serial_etag
 from fleetsync.simulator.iot_hub_rules import invalid

@@ -71,9 +71,10 @@ class Queries:
         query = _parsed(text)
         position = self._position(request, str(text), faults)
         if query.counted_as is not None:
+            # One page, whatever the page size is: there are as many rows as groups.
             rows = self._index.walk(query.source, start=0, after=-1)
-            total = sum(query.condition is None or query.selects(self._index.record(row)) for _, row in rows)
-            return json_bytes(encoded([{query.counted_as: total}]), headers={"x-ms-item-type": "Raw"})
+            counted = query.counted(self._index.record(row) for _, row in rows)
+            return json_bytes(encoded(counted[: query.top]), headers={"x-ms-item-type": "Raw"})
         return self._rendered(query, self._cut(query, position, faults), faults)
 
     def _rendered(self, query: Query, page: _Page, faults: Drawn) -> SimResponse:
@@ -114,6 +115,8 @@ class Queries:
         size = min(position.asked or DEFAULT_SIZE, self.page_size)
         if "short-page" in faults:
             size = int(size * float(faults["short-page"]))
+        if query.top is not None:
+            size = min(size, query.top - position.shown)
         page = self._honest(query, position, size)
         if "short-list" in faults:
             page = self._shortened(query, page, position, float(faults["short-list"]))
@@ -131,7 +134,7 @@ class Queries:
         # One more than is shown tells whether there is a next page.
         found = list(islice(self._found(query, position), size + 1))
         rows = tuple(row for _, row in found[:size])
-        if len(found) <= size:
+        if len(found) <= size or position.shown + size == query.top:
             return _Page(rows=rows, next=None)
         after = found[size - 1][0] if size else position.after
         empty = 0 if size else position.empty + 1

@@ -114,6 +114,19 @@ class TestLanguage:
             ("capabilities.iotEdge = false AND deviceId < 'b'", ["a"]),
             ("tags.missing != 1", []),
             ("tags.nothing = null", []),
+            ("tags.n = 1 OR tags.n = 2", ["a", "b"]),
+            ("deviceId = 'b' OR deviceId = 'a' AND tags.n = 2", ["b"]),
+            ("(deviceId = 'b' OR deviceId = 'a') AND tags.n = 1", ["a"]),
+            ("NOT IS_DEFINED(tags.n)", ["it's"]),
+            ("NOT deviceId = 'a' AND tags.n = 2", ["b"]),
+            ("NOT (deviceId = 'a' OR tags.n = 2)", ["it's"]),
+            ("ENDSWITH(deviceId, 's')", ["it's"]),
+            ("deviceId IN ['a', 'c', 1]", ["a"]),
+            ("tags.n NIN [2, 3]", ["a"]),
+            ("tags.n IN [true, '1']", []),
+            ("properties.desired.$version = properties.reported.$version AND tags.n = 2", ["b"]),
+            ("tags.n < properties.desired.k.n", ["a"]),
+            ("tags.n = tags.[[group]]", []),
         ],
     )
     def test_a_condition_selects(self, make_hub, where: str, expected: list[str]) -> None:
@@ -137,6 +150,28 @@ class TestLanguage:
             {"deviceId": "b", "state": "enabled"},
         ]
 
+    def test_the_first_rows_alone_can_be_asked_for(self, hub) -> None:
+        pages = hub.pages("SELECT TOP 30 * FROM devices", size=20)
+        assert [len(page.json()) for page in pages] == [20, 10]
+        assert len({row["deviceId"] for page in pages for row in page.json()}) == 30
+        assert len(hub.rows("SELECT TOP 20 deviceId FROM devices", size=20)) == 20
+        assert len(hub.rows("SELECT TOP 99 * FROM devices WHERE status = 'disabled'")) == 2
+
+    def test_rows_can_be_counted_by_group(self, hub) -> None:
+        text = "SELECT Status AS state, capabilities.iotEdge, COUNT() AS n FROM devices"
+        answer = hub.query(f"{text} GROUP BY status, capabilities.iotEdge")
+        assert answer.headers["x-ms-item-type"] == "Raw"
+        assert sorted(answer.json(), key=json.dumps) == [
+            {"state": "disabled", "iotEdge": False, "n": 2},
+            {"state": "enabled", "iotEdge": False, "n": 56},
+            {"state": "enabled", "iotEdge": True, "n": 2},
+        ]
+        assert len(hub.rows("SELECT TOP 1 status, COUNT() AS n FROM devices GROUP BY status")) == 1
+        by_site = hub.rows("SELECT tags.site, COUNT() AS n FROM devices GROUP BY tags.site")
+        untagged = sum("tags" not in device["twin"] for device in hub.cloud.hub.truth())
+        assert {"n": untagged} in by_site
+        assert sum(row["n"] for row in by_site) == 60
+
     def test_rows_can_be_counted(self, hub) -> None:
         assert hub.rows("SELECT COUNT() AS n FROM devices") == [{"n": 60}]
         assert hub.rows("SELECT COUNT() AS edge FROM devices WHERE capabilities.iotEdge = true") == [{"edge": 2}]
@@ -153,11 +188,25 @@ class TestLanguage:
             "SELECT * FROM devices WHERE STARTS_WITH(deviceId, 'a')",
             "SELECT * FROM devices WHERE STARTSWITH(deviceId, 1)",
             "SELECT * FROM devices WHERE deviceId LIKE 'a%'",
-            "SELECT * FROM devices WHERE deviceId = 'a' OR deviceId = 'b'",
+            "SELECT * FROM devices WHERE deviceId = 'a' OR",
+            "SELECT * FROM devices WHERE (deviceId = 'a'",
+            "SELECT * FROM devices WHERE deviceId IN []",
+            "SELECT * FROM devices WHERE deviceId IN ('a')",
+            "SELECT * FROM devices WHERE deviceId IN [tags.a]",
+            "SELECT * FROM devices WHERE ENDSWITH(deviceId, tags.a)",
+            "SELECT * FROM devices WHERE deviceId = 'a' NOT",
+            f"SELECT * FROM devices WHERE {'(' * 60}deviceId = 'a'{')' * 60}",
+            f"SELECT * FROM devices WHERE {'NOT ' * 60}deviceId = 'a'",
             "SELECT * FROM devices WHERE deviceId = 'a",
             "SELECT * FROM devices ORDER BY deviceId",
             "SELECT * FROM devices GROUP BY status",
             "SELECT COUNT() FROM devices",
+            "SELECT TOP 0 * FROM devices",
+            "SELECT TOP x * FROM devices",
+            "SELECT TOP 1 COUNT() AS n FROM devices",
+            "SELECT status, COUNT() AS n FROM devices",
+            "SELECT status, COUNT() AS n FROM devices GROUP BY deviceId",
+            "SELECT status, COUNT() AS n, COUNT() AS m FROM devices GROUP BY status",
             "SELECT tags.group FROM devices",
             "SELECT * FROM devices; DROP",
             f"SELECT * FROM devices WHERE deviceId = '{'x' * 8192}'",
