@@ -146,6 +146,10 @@ class _Draft:
     contradictions: list[tuple[ResourceKey, str]] = field(default_factory=list)
     unread: int = 0
     wishes: dict[tuple[str, ...], Wish] = field(default_factory=dict)
+    target: Target | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.target = self.source if isinstance(self.source, Target) else None
 
     def consider(
         self, spec: TypeSpec, row: Row, declarations: tuple[Declaration, ...], held: tuple[_Claim, ...]
@@ -193,7 +197,7 @@ class _Draft:
         self.drift += [Drift(key=key, leaf=leaf, state=DriftState.UNKNOWN) for leaf in unknown]
         if not known:
             return
-        guard = self.source.guard(part, row.resource) if isinstance(self.source, Target) else None
+        guard = self.target.guard(part, row.resource) if self.target is not None else None
         if held := held_by(guard, self.settings):
             self.drift += [Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known]
         elif guard is not None:
@@ -201,7 +205,7 @@ class _Draft:
 
     def _change(self, change: Change, row: Row) -> None:
         """Take a change into the plan, but for the leaves that the service is known not to take."""
-        objections = self.source.objections(change, row.resource) if isinstance(self.source, Target) else ()
+        objections = self.target.objections(change, row.resource) if self.target is not None else ()
         refused = {one.path: one for one in objections}
         for leaf in change.leaves:
             one = refused.get(leaf.path)
