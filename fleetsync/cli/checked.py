@@ -109,8 +109,7 @@ async def _try(
 ) -> int:
     """Read one page of each type of each source into `shown`; return the exit code."""
     codes: list[int] = []
-    state = configuration.settings.database.path.parent
-    async with connected(sources, clock, state) as parts:
+    async with connected(sources, clock, configuration.settings.database.path) as parts:
         for one, settings in zip(shown, sources, strict=True):
             one["online"], code = await _read_pages(parts[settings.name].source, settings)
             codes.append(code)
@@ -125,10 +124,10 @@ async def _read_pages(source: Source, settings: SourceSettings) -> tuple[dict[st
         try:
             await source.page(type, None)
             found[type] = None
-        except SourceError as error:
+        except (SourceError, NotYetError, MirrorError) as error:
             found[type] = str(error)
             codes.append(error.exit_code)
-            if _is_final(error):
+            if isinstance(error, SourceError) and _is_final(error):
                 break
     return found, worst(codes)
 

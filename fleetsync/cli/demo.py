@@ -90,7 +90,7 @@ async def _run(folder: Path, devices: int, clock: Clock, *, stays: bool) -> None
         settings = configuration.settings
         async with (
             opened_mirror(settings, clock) as mirror,
-            connected(settings.sources.values(), clock, folder) as parts,
+            connected(settings.sources.values(), clock, mirror.path) as parts,
         ):
             show = _Show(cloud=cloud, configuration=configuration, mirror=mirror, part=parts[SOURCE], clock=clock)
             device = await show.run()

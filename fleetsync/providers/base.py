@@ -84,13 +84,35 @@ class Target(Source, Protocol):
         ...
 
 
+class Known(Protocol):
+    """What the mirror knows, of any source. It is what is committed; nothing is sent for it."""
+
+    async def document(self, key: ResourceKey) -> bytes | None:
+        """Return the document of a resource that is there; None where there is no such.
+
+        Raises:
+            MirrorError: the mirror cannot be read.
+        """
+        ...
+
+    async def ids(self, source: str, type: ResourceType, *, after: str, most: int) -> Sequence[str]:
+        """Return the first ids after `after`, by code point, of what is there.
+
+        Raises:
+            NotYetError: nobody listed it completely yet: what is there is not known.
+            MirrorError: the mirror cannot be read.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """What a provider is connected with: where the service is, a way to send, and the settings of its kind."""
+    """What a provider is connected with: where the service is, a way to send, what the mirror knows, its settings."""
 
     name: str
     url: str
     http: Http
+    known: Known
     settings: object
 
 

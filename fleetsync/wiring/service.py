@@ -67,10 +67,9 @@ class _Running:
     @contextlib.asynccontextmanager
     async def connect(self, settings: SourceSettings) -> AsyncIterator[Link]:
         """Give the link of a source; nothing is sent yet."""
-        state = self._configuration.settings.database.path.parent
         async with open_session(ca_file=settings.ca_file, proxy=settings.proxy) as session:
             limiter = self._limiters[scope_of(settings)]
-            part = connected_through(session, settings, limiter, self._clock, state)
+            part = connected_through(session, settings, limiter, self._clock, self._mirror.path)
             yield Link(source=part.source, meter=part.meter, expires_at=part.tokens.expires_at)
 
 

@@ -1,15 +1,17 @@
 """Sources and the mirror, connected: ready to be asked, nothing sent yet."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.core.model import ResourceKey, ResourceType
 from fleetsync.daemon.work import Work
 from fleetsync.mirror.cycles import SourceRow
+from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.providers import base
 from fleetsync.reconcile.cycle import Job
@@ -38,9 +40,9 @@ class Connected:
 
 @contextlib.asynccontextmanager
 async def connected(
-    settings: Iterable[SourceSettings], clock: Clock, state: Path
+    settings: Iterable[SourceSettings], clock: Clock, database: Path
 ) -> AsyncIterator[dict[str, Connected]]:
-    """Give the sources by name, ready to be asked; nothing is sent yet. `state` is the folder for cached sign-ins."""
+    """Give the sources by name, ready to be asked; nothing is sent yet. See `connected_through` for `database`."""
     async with contextlib.AsyncExitStack() as stack:
         sessions: dict[tuple[Path | None, str | None], Session] = {}
         chosen = tuple(settings)
@@ -50,31 +52,43 @@ async def connected(
             trust = (one.ca_file, one.proxy)
             if trust not in sessions:
                 sessions[trust] = await stack.enter_async_context(open_session(ca_file=one.ca_file, proxy=one.proxy))
-            parts[one.name] = connected_through(sessions[trust], one, limiters[scope_of(one)], clock, state)
+            parts[one.name] = connected_through(sessions[trust], one, limiters[scope_of(one)], clock, database)
         yield parts
 
 
-class _NoHttp:
-    """Stands where nothing may be sent."""
+class _Nowhere:
+    """Stands where nothing may be asked for."""
 
     async def send(self, request: Request) -> Response:
         raise AssertionError(f"a request without a connection: {request.method}")
 
+    async def document(self, key: ResourceKey) -> bytes | None:
+        raise AssertionError(f"asked for {key} without a connection")
+
+    async def ids(self, source: str, type: ResourceType, *, after: str, most: int) -> Sequence[str]:
+        raise AssertionError(f"asked for {most} {type}s of {source} after {after!r} without a connection")
+
 
 def unconnected(settings: SourceSettings) -> base.Source:
     """Return a source for what needs no request: what of it can be declared, and under which guard."""
-    endpoint = base.Endpoint(name=settings.name, url=settings.url, http=_NoHttp(), settings=settings.own)
+    nowhere = _Nowhere()
+    endpoint = base.Endpoint(name=settings.name, url=settings.url, http=nowhere, known=nowhere, settings=settings.own)
     return base.load(settings.kind.name).connect(endpoint)
 
 
 def connected_through(
-    session: Session, settings: SourceSettings, limiter: Limiter, clock: Clock, state: Path
+    session: Session, settings: SourceSettings, limiter: Limiter, clock: Clock, database: Path
 ) -> Connected:
-    """Return a source that sends through a session and a limiter."""
-    tokens = tokens_of(settings, clock, state)
+    """Return a source that sends through a session and a limiter.
+
+    `database` is the mirror, which need not be there yet; beside it are the cached sign-ins.
+    """
+    tokens = tokens_of(settings, clock, database.parent)
     meter = Meter()
     http = connect(session, origin=Origin.of(settings.url), tokens=tokens, limiter=limiter, clock=clock, meter=meter)
-    endpoint = base.Endpoint(name=settings.name, url=settings.url, http=http, settings=settings.own)
+    endpoint = base.Endpoint(
+        name=settings.name, url=settings.url, http=http, known=Known(database, clock), settings=settings.own
+    )
     source = base.load(settings.kind.name).connect(endpoint)
     return Connected(source=source, settings=settings, meter=meter, limiter=limiter, tokens=tokens)
 
@@ -134,10 +148,9 @@ async def working(configuration: Configuration, clock: Clock, *, create: bool) -
         ConfigError: a source's name belongs to another service.
     """
     settings = configuration.settings
-    state = settings.database.path.parent
     async with (
         opened_mirror(settings, clock, create=create) as mirror,
-        connected(settings.sources.values(), clock, state) as parts,
+        connected(settings.sources.values(), clock, mirror.path) as parts,
     ):
         jobs = {name: partial(job_of, part, configuration, mirror, clock) for name, part in parts.items()}
         yield Work(jobs, mirror)

@@ -27,6 +27,7 @@ from fleetsync.simulator import Cloud, Options
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp
+from tests.fakes.known import KnownDocuments
 
 PATIENCE_S = 5.0
 """Real seconds after which a test gives up; none waits so long."""
@@ -120,7 +121,13 @@ class Plant:
         return self.settings.name
 
     def source(self) -> Source:
-        endpoint = Endpoint(name=self.name, url=self.http.cloud.url, http=self.door, settings=self.settings.own)
+        endpoint = Endpoint(
+            name=self.name,
+            url=self.http.cloud.url,
+            http=self.door,
+            known=KnownDocuments(),
+            settings=self.settings.own,
+        )
         return PROVIDER.connect(endpoint)
 
 

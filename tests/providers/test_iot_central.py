@@ -29,6 +29,7 @@ from fleetsync.simulator import Cloud, Options, parse_faults
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp
+from tests.fakes.known import KnownDocuments
 from tests.providers.contract import ProviderContract
 
 URL = "http://127.0.0.1:8080"
@@ -42,7 +43,9 @@ ODD_IDS = (
 
 
 def central(http: Any, version: Any = PREVIEW) -> IotCentral:
-    return IotCentral(Endpoint(name="plant", url=URL + "/", http=http, settings=Settings(api_version=version)))
+    return IotCentral(
+        Endpoint(name="plant", url=URL + "/", http=http, known=KnownDocuments(), settings=Settings(api_version=version))
+    )
 
 
 @dataclass
@@ -531,7 +534,7 @@ def test_two_sources_of_one_application_share_its_quota() -> None:
 
 def test_settings_of_another_kind_are_a_mistake_of_ours() -> None:
     with pytest.raises(TypeError):
-        IotCentral(Endpoint(name="plant", url=URL, http=Answers(""), settings=object()))
+        IotCentral(Endpoint(name="plant", url=URL, http=Answers(""), known=KnownDocuments(), settings=object()))
 
 
 def test_a_kind_is_found_by_name_and_only_by_name() -> None:

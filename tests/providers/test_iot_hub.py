@@ -39,6 +39,7 @@ from fleetsync.simulator.iot_hub_fleet import ODD_IDS
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp, is_write, lost, refused
+from tests.fakes.known import KnownDocuments
 from tests.providers.contract import ProviderContract
 
 EVERY_CHARACTER = "aZ09-:.+%_#*?!(),=@;$'"
@@ -88,7 +89,9 @@ def change(key: ResourceKey, part: Part, values: dict[str, object], guard: Guard
 
 
 def provided(http: Any) -> IotHub:
-    return IotHub(Endpoint(name="hub", url="http://127.0.0.1:8081/", http=http, settings=Settings()))
+    return IotHub(
+        Endpoint(name="hub", url="http://127.0.0.1:8081/", http=http, known=KnownDocuments(), settings=Settings())
+    )
 
 
 def device(id: str) -> ResourceKey:

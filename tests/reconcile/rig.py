@@ -15,6 +15,7 @@ from fleetsync.core.declaration import Declaration
 from fleetsync.core.model import ResourceType
 from fleetsync.core.path import leaves
 from fleetsync.mirror.cycles import SourceRow
+from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.providers import iot_central, iot_hub
 from fleetsync.providers.base import Endpoint, all_kinds, load
@@ -82,7 +83,13 @@ class Rig:
     def job(self) -> Job:
         assert self.mirror is not None
         settings = self.settings
-        endpoint = Endpoint(name=NAME, url=settings.url, http=self.layers(self.http), settings=settings.own)
+        endpoint = Endpoint(
+            name=NAME,
+            url=settings.url,
+            http=self.layers(self.http),
+            known=Known(self.path, self.clock),
+            settings=settings.own,
+        )
         return Job(
             source=load(settings.kind.name).connect(endpoint),
             settings=self.settings,

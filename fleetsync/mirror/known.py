@@ -1,0 +1,73 @@
+"""What the mirror knows, for providers whose requests depend on it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from fleetsync.clock import Clock
+from fleetsync.core.model import ResourceKey, ResourceType
+from fleetsync.errors import MirrorError, NotYetError, UsageError
+from fleetsync.mirror.mirror import reading
+from fleetsync.mirror.reader import Reader
+from fleetsync.transport.threads import DaemonThreads
+
+T = TypeVar("T")
+
+_AT_ONCE = 4
+_DOCUMENT = "SELECT document FROM resource WHERE source = ? AND type = ? AND id = ? AND gone_at IS NULL"
+_COVERAGE = (
+    "SELECT 1 FROM coverage c JOIN source s ON s.name = c.source AND s.configured WHERE c.source = ? AND c.type = ?"
+)
+_IDS = "SELECT id FROM resource WHERE source = ? AND type = ? AND gone_at IS NULL AND id > ? ORDER BY id LIMIT ?"
+
+
+class Known:
+    """Reads what is committed, in threads of its own: the loop does not wait, and nothing is held between two calls."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._threads = DaemonThreads(_AT_ONCE)
+
+    async def document(self, key: ResourceKey) -> bytes | None:
+        """Return the document of a resource that is there; None where there is no such, or no database yet.
+
+        Raises:
+            MirrorError: the database cannot be read.
+        """
+        try:
+            return await self._read(partial(_document, key))
+        except NotYetError:
+            return None
+
+    async def ids(self, source: str, type: ResourceType, *, after: str, most: int) -> Sequence[str]:
+        """Return the first ids after `after`, by code point, of what is there.
+
+        Raises:
+            NotYetError: nobody listed it completely yet: what is there is not known.
+            MirrorError: the database cannot be read.
+        """
+        return await self._read(partial(_ids, source, type, after, most))
+
+    async def _read(self, read: Callable[[Reader], T]) -> T:
+        def work() -> T:
+            with reading(self._path, self._clock) as reader:
+                try:
+                    return read(reader)
+                except UsageError as error:
+                    raise MirrorError(f"database {self._path}: {error}") from error
+
+        return await self._threads.run(work)
+
+
+def _document(key: ResourceKey, reader: Reader) -> bytes | None:
+    for (document,) in list(reader.rows(_DOCUMENT, (key.source, key.type, key.id))):
+        return str(document).encode()
+    return None
+
+
+def _ids(source: str, type: ResourceType, after: str, most: int, reader: Reader) -> Sequence[str]:
+    if not list(reader.rows(_COVERAGE, (source, type))):
+        raise NotYetError(f"which {type}s {source} has is not known: it was not listed completely yet")
+    return [id for (id,) in reader.rows(_IDS, (source, type, after, most))]
