@@ -33,11 +33,19 @@ def demo(
 
 
 def simulate(
-    listen: Annotated[str, typer.Option(metavar="ADDR", help="Where; loopback only, unless --tls is given.")] = LISTEN,
-    devices: Annotated[int, typer.Option(min=0, metavar="N", help="How many devices there are.")] = 2000,
+    context: typer.Context,
+    listen: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDR", help="Where IoT Central and the sign-in are; loopback only, unless --tls is given."
+        ),
+    ] = LISTEN,
+    devices: Annotated[int, typer.Option(min=0, metavar="N", help="How many devices IoT Central has.")] = 2000,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same fleet.")] = 1,
-    kinds: Annotated[str, typer.Option(metavar="KIND,…", help="Which services.")] = "iot-central",
-    rate: Annotated[str, typer.Option(metavar="RATE", help='As "20/s burst 20", or "none".')] = "20/s burst 20",
+    kinds: Annotated[str, typer.Option(metavar="KIND,…", help="Which services: iot-central, iot-hub.")] = "iot-central",
+    rate: Annotated[
+        str, typer.Option(metavar="RATE", help='What IoT Central allows, as "20/s burst 20", or "none": everything.')
+    ] = "20/s burst 20",
     faults: Annotated[
         str, typer.Option(metavar="FAULT,…", help="What goes wrong, as status=503:0.1 or list.latency=800ms.")
     ] = "",
@@ -46,6 +54,33 @@ def simulate(
     tls: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Serve TLS with sign-in; certificates and secrets go here.")
     ] = None,
+    hub_listen: Annotated[
+        str | None, typer.Option(metavar="ADDR", help="Where the IoT Hub is; else at the port after that of --listen.")
+    ] = None,
+    hub_devices: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="How many devices the IoT Hub has; else half of --devices, or all of them without IoT Central.",
+        ),
+    ] = None,
+    tier: Annotated[
+        str, typer.Option(metavar="F1|S1|S2|S3|none", help="The IoT Hub's tier; none: it allows everything.")
+    ] = "S1",
+    units: Annotated[
+        int, typer.Option(min=1, max=200, metavar="N", help="Its units; what it allows follows from these two.")
+    ] = 1,
+    daily_quota: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Its messages of 4 KB in a UTC day; else there is no end to them."),
+    ] = None,
+    page_size: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="The most twins that a page of its queries holds.")
+    ] = 100,
+    index_lag: Annotated[
+        str, typer.Option(metavar="TIME", help="How late its queries see a write: 0.5s, 30m.")
+    ] = "0.5s",
 ) -> None:
     """Run the built-in cloud alone.
 
@@ -53,17 +88,27 @@ def simulate(
     it is interrupted.
     """
     from fleetsync.cli import simulated
+    from fleetsync.simulator import Options
 
-    options = simulated.options(
+    chosen = simulated.chosen_kinds(kinds)
+    simulated.refuse_what_needs_a_hub(context, chosen)
+    options = Options(
         listen=listen,
         devices=devices,
         seed=seed,
-        kinds=kinds,
+        kinds=chosen,
         rate=rate,
         faults=faults,
-        latency=latency,
+        latency_s=simulated.seconds("--latency", latency),
         life=life,
         tls=tls,
+        hub_listen=hub_listen,
+        hub_devices=hub_devices,
+        hub_tier=simulated.chosen_tier(tier),
+        hub_units=units,
+        hub_daily_quota=daily_quota,
+        hub_page_size=page_size,
+        index_lag_s=simulated.seconds("--index-lag", index_lag),
     )
     asyncio.run(simulated.serve(options))
 

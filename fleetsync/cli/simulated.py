@@ -3,52 +3,71 @@
 import asyncio
 import re
 import signal
-from pathlib import Path
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import typer
 
 from fleetsync.cli import output
 from fleetsync.errors import UsageError
 from fleetsync.providers.base import kinds as known_kinds
 from fleetsync.simulator import Cloud, Options, SimulatorError
 
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
-_UNITS_S = {"ms": 0.001, "s": 1.0}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_HUB = "iot-hub"
+_HUB_OPTIONS = ("hub_listen", "hub_devices", "tier", "units", "daily_quota", "page_size", "index_lag")
+# Without the Basic ones: they have no twins, so no source can be configured for them.
+_TIERS = ("F1", "S1", "S2", "S3", "none")
 
 
-def options(
-    *,
-    listen: str,
-    devices: int,
-    seed: int,
-    kinds: str,
-    rate: str,
-    faults: str,
-    latency: str,
-    life: str,
-    tls: Path | None,
-) -> Options:
-    """Return the options of a cloud as the command line says them.
+def chosen_kinds(words: str) -> tuple[str, ...]:
+    """Return the kinds of service that `--kinds` names.
 
     Raises:
-        UsageError: the latency is no time, or a kind is not one that this version speaks to.
+        UsageError: this version does not speak to one of them.
     """
-    chosen = tuple(kind.strip() for kind in kinds.split(","))
+    chosen = tuple(kind.strip() for kind in words.split(","))
     for kind in chosen:
         if kind not in known_kinds():
             raise UsageError(f"--kinds {kind}: this version speaks to {', '.join(known_kinds())}")
-    match = _TIME.fullmatch(latency)
+    return chosen
+
+
+def chosen_tier(word: str) -> str:
+    """Return the tier that `--tier` names.
+
+    Raises:
+        UsageError: no source can be configured for it.
+    """
+    if word not in _TIERS:
+        raise UsageError(f"--tier {word}: one of {', '.join(_TIERS)}")
+    return word
+
+
+def refuse_what_needs_a_hub(context: typer.Context, kinds: tuple[str, ...]) -> None:
+    """Refuse options about an IoT Hub where none is wanted.
+
+    Raises:
+        UsageError: there is one on the command line.
+    """
+    for name in () if _HUB in kinds else _HUB_OPTIONS:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is about an IoT Hub, and there is none: --kinds {','.join((*kinds, _HUB))}")
+
+
+def seconds(option: str, text: str) -> float:
+    """Return a time of the command line.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _TIME.fullmatch(text)
     if match is None:
-        raise UsageError(f'--latency {latency}: a time like "5ms" or "0.2s"')
-    return Options(
-        listen=listen,
-        devices=devices,
-        seed=seed,
-        kinds=chosen,
-        rate=rate,
-        faults=faults,
-        latency_s=float(match[1]) * _UNITS_S[match[2]],
-        life=life,
-        tls=tls,
-    )
+        raise UsageError(f'{option} {text}: a time like "5ms", "0.2s" or "30m"')
+    return float(match[1]) * _UNITS_S[match[2]]
 
 
 async def serve(options: Options) -> None:
@@ -59,13 +78,21 @@ async def serve(options: Options) -> None:
     """
     try:
         cloud = Cloud(options)
-        async with cloud.serving() as address:
+        async with cloud.serving():
             stop = stopped_by_signals()
             print(cloud.configuration(), end="", flush=True)
-            output.remark(f"{options.devices} devices at {address}, seed {options.seed}; Ctrl-C ends it")
+            places = " and ".join(_places(cloud))
+            output.remark(f"{places}, seed {options.seed}; Ctrl-C ends it")
             await stop.wait()
     except SimulatorError as error:
         raise UsageError(str(error)) from error
+
+
+def _places(cloud: Cloud) -> Iterator[str]:
+    """Yield where how many devices are."""
+    for kind, url in (("iot-central", cloud.url), (_HUB, cloud.hub_url)):
+        if kind in cloud.options.kinds:
+            yield f"{cloud.options.devices_of(kind)} devices at {urlsplit(url).netloc} ({kind})"
 
 
 def stopped_by_signals() -> asyncio.Event:

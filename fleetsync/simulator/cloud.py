@@ -51,9 +51,10 @@ class Options:
     (five a second). `latency_s` is added to every answer. Three are about tokens.
 
     The rest is about IoT Hub, which listens at an address of its own: `hub_listen`, or else the next port.
-    `hub_devices` is half of `devices` when None. `hub_tier` and `hub_units` decide its limits, and `none` is no
-    limit; `hub_daily_quota` are messages, and None is enough for all. `hub_page_size` is the most rows that a page of
-    a query holds, whatever is asked for. `index_lag_s` is how much later than a read a query sees a write.
+    `hub_devices` is half of `devices` when None, and all of them where there is no IoT Central. `hub_tier` and
+    `hub_units` decide its limits, and `none` is no limit; `hub_daily_quota` are messages, and None is enough for all.
+    `hub_page_size` is the most rows that a page of a query holds, whatever is asked for. `index_lag_s` is how much
+    later than a read a query sees a write.
     """
 
     listen: str = "127.0.0.1:0"
@@ -75,6 +76,16 @@ class Options:
     hub_daily_quota: int | None = None
     hub_page_size: int = DEFAULT_SIZE
     index_lag_s: float = 0.5
+
+    def devices_of(self, kind: str) -> int:
+        """Return how many devices a service of this kind begins with; none where it is not asked for."""
+        if kind not in self.kinds:
+            return 0
+        if kind == "iot-central":
+            return self.devices
+        if self.hub_devices is not None:
+            return self.hub_devices
+        return self.devices // 2 if "iot-central" in self.kinds else self.devices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +132,7 @@ class Cloud:
         self.url = _url(options, options.listen)
         self.hub_url = _url(options, _hub_address(options))
         self.entra = self._make_entra()
-        devices = options.devices if "iot-central" in options.kinds else 0
-        self.application = Application(seed=options.seed, devices=devices, at=now())
+        self.application = Application(seed=options.seed, devices=options.devices_of("iot-central"), at=now())
         self.central = self._make_central()
         self._hub = self._make_hub() if "iot-hub" in options.kinds else None
 
@@ -298,8 +308,8 @@ class Cloud:
 
     def _make_hub(self) -> IotHub:
         options, at = self.options, self._now()
-        count = options.devices // 2 if options.hub_devices is None else options.hub_devices
-        registry = Registry(Fleet(seed=options.seed, count=count, at=at), lag_s=options.index_lag_s)
+        fleet = Fleet(seed=options.seed, count=options.devices_of("iot-hub"), at=at)
+        registry = Registry(fleet, lag_s=options.index_lag_s)
         state = HubState(registry, most_configurations=most_configurations(options.hub_tier), at=at)
         desks = {
             operation: self._make_desk(f"iot-hub.{operation}", limit, patience_s=PATIENCE_S)

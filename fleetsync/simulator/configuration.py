@@ -68,11 +68,13 @@ def _without_tls(source: str) -> list[str]:
 def _hub_with_tls(facts: Facts, folder: Path) -> list[str]:
     return [
         f"ca_file = {_text(folder / 'ca.pem')}",
+        f"authority = {_text(facts.url)}",
         "",
         "[sources.hub.auth]",
         'method = "shared-access-key"',
         f"connection_string = {_file(folder / 'hub-connection-string')}",
-        f"# or as at IoT Central, with authority = {_text(facts.url)} in [sources.hub]",
+        "# or with an application's secret, from the authority above:",
+        *(f"# {line}" for line in _client_secret(facts, folder)),
     ]
 
 
@@ -85,10 +87,7 @@ def _with_tls(facts: Facts, folder: Path) -> list[str]:
         f"authority = {_text(facts.url)}",
         "",
         "[sources.central.auth]",
-        'method = "client-secret"',
-        f"tenant_id = {_text(facts.tenant_id)}",
-        f"client_id = {_text(facts.client_id)}",
-        f"client_secret = {file('client-secret')}",
+        *_client_secret(facts, folder),
         "# or with the registered certificate:",
         '# method = "client-certificate"',
         f"# certificate = {file('client.pem')}",
@@ -98,6 +97,15 @@ def _with_tls(facts: Facts, folder: Path) -> list[str]:
         "# or with an API token, which needs neither tenant nor client:",
         '# method = "api-token"',
         f"# token = {file('api-token')}",
+    ]
+
+
+def _client_secret(facts: Facts, folder: Path) -> list[str]:
+    return [
+        'method = "client-secret"',
+        f"tenant_id = {_text(facts.tenant_id)}",
+        f"client_id = {_text(facts.client_id)}",
+        f"client_secret = {_file(folder / 'client-secret')}",
     ]
 
 

@@ -1,15 +1,38 @@
+import json
+import re
 import signal
 import subprocess
 import tomllib
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.bench import Bench, started
+from fleetsync.cli.simulated import chosen_tier
+from fleetsync.config.load import load
+from fleetsync.providers.base import all_kinds
+from fleetsync.providers.iot_hub import Settings
+from fleetsync.simulator import Cloud, Options
+from tests.cli.bench import Bench, served, started
 
 
 def ended(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGTERM) -> tuple[str, str]:
     process.send_signal(number)
     return process.communicate(timeout=20)
+
+
+def asked(url: str, method: str, path: str, body: object = None) -> Any:
+    """Return what a simulated hub answers, past everything of ours."""
+    request = urllib.request.Request(
+        f"{url}{path}?api-version=2021-04-12",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return json.load(answer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -21,7 +44,78 @@ def test_simulate_prints_a_configuration_and_nothing_else(number: signal.Signals
     printed, _ = ended(process, number)
 
     assert process.returncode == 0
-    assert tomllib.loads(printed)["sources"]["central"]["url"].startswith("http://127.0.0.1:")
+    sources = tomllib.loads(printed)["sources"]
+    assert sources.keys() == {"central"}
+    assert sources["central"]["url"].startswith("http://127.0.0.1:")
+
+
+def test_simulate_serves_a_hub_as_its_options_say(tmp_path: Path) -> None:
+    anywhere = ("--listen", "127.0.0.1:0", "--hub-listen", "127.0.0.1:0")
+    fleet = ("--kinds", "iot-central,iot-hub", "--devices", "5", "--hub-devices", "7")
+    limits = ("--tier", "S3", "--units", "2", "--daily-quota", "9", "--page-size", "5", "--index-lag", "30m")
+    process = started("simulate", *anywhere, *fleet, *limits)
+    assert process.stderr is not None
+    said = re.match(r"5 devices at (\S+) \(iot-central\) and 7 devices at (\S+) \(iot-hub\)", process.stderr.readline())
+    assert said is not None
+    hub = f"http://{said[2]}"
+    query = (hub, "POST", "/devices/query", {"query": "SELECT * FROM devices"})
+    first = asked(*query)
+    twin = f"/twins/{first[0]['deviceId']}"
+    asked(hub, "PATCH", twin, {"tags": {"new": True}})
+    current, late = asked(hub, "GET", twin), asked(*query)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        all(asked(*query) for _ in range(9))
+
+    printed, _ = ended(process)
+
+    file = tmp_path / "config.toml"
+    file.write_text(printed, encoding="utf-8")
+    sources = load(file, all_kinds()).sources
+    assert {name: source.url for name, source in sources.items()} == {"central": f"http://{said[1]}", "hub": hub}
+    assert sources["hub"].own == Settings(tier="S3", units=2)
+    assert len(first) == 5
+    assert current["tags"]["new"] is True
+    assert not any("new" in row.get("tags", {}) for row in late)
+
+
+@pytest.mark.parametrize("tier", ["F1", "S1", "S2", "S3", "none"])
+def test_every_tier_that_can_be_simulated_can_be_configured(tmp_path: Path, tier: str) -> None:
+    file = tmp_path / "config.toml"
+    options = Options(kinds=("iot-hub",), hub_tier=chosen_tier(tier), hub_listen="127.0.0.1:8471")
+    file.write_text(Cloud(options).configuration(), encoding="utf-8")
+    (hub,) = load(file, all_kinds()).sources.values()
+    assert hub.own == (Settings() if tier == "none" else Settings(tier=tier))
+
+
+@pytest.mark.parametrize("method", ["shared-access-key", "client-secret"])
+def test_the_printed_configuration_signs_in_at_both_services(tmp_path: Path, method: str) -> None:
+    kinds = ("iot-central", "iot-hub")
+    with served(Options(kinds=kinds, devices=5, hub_units=200, latency_s=0.0, tls=tmp_path / "tls")) as cloud:
+        bench = Bench(folder=tmp_path, cloud=cloud)
+        text = cloud.configuration()
+        if method == "client-secret":
+            head, _, hub = text.partition("[sources.hub.auth]")
+            text = f"{head}[sources.hub.auth]\n" + "\n".join(
+                line.removeprefix("# ") for line in hub.splitlines() if re.match(r"# \w+ = ", line)
+            )
+        bench.config.write_text(text, encoding="utf-8")
+        found = bench.json("check", "--online")
+    assert {one["name"]: set(one["online"].values()) for one in found["sources"]} == {"central": {None}, "hub": {None}}
+    assert tomllib.loads(text)["sources"]["hub"]["auth"]["method"] == method
+
+
+def test_nothing_is_sent_to_a_hub_with_the_connection_string_of_another(tmp_path: Path) -> None:
+    with served(Options(kinds=("iot-hub",), devices=5, latency_s=0.0, tls=tmp_path / "tls")) as cloud:
+        bench = Bench(folder=tmp_path, cloud=cloud)
+        bench.config.write_text(cloud.configuration(), encoding="utf-8")
+        secret = tmp_path / "tls" / "hub-connection-string"
+        key = secret.read_text().rpartition("SharedAccessKey=")[2]
+        secret.write_text(secret.read_text().replace("HostName=localhost", "HostName=other.example"))
+        result = bench.run("check", "--online")
+    assert result.exit_code == 1
+    assert re.search(r"is for the hub other\.example:\d+, and the url of this source is at localhost:", result.stdout)
+    assert key not in result.output
+    assert bench.requests == 0
 
 
 @pytest.mark.parametrize(
@@ -33,6 +127,11 @@ def test_simulate_prints_a_configuration_and_nothing_else(number: signal.Signals
         ["--latency", "soon"],
         ["--life", "wild"],
         ["--listen", "0.0.0.0:8470"],
+        ["--tier", "S3"],
+        ["--kinds", "iot-hub", "--tier", "B1"],
+        ["--kinds", "iot-hub", "--units", "0"],
+        ["--kinds", "iot-hub", "--index-lag", "soon"],
+        ["--kinds", "iot-hub", "--hub-listen", "0.0.0.0:8471"],
     ],
 )
 def test_a_wrong_option_of_simulate_is_one_line(bench: Bench, words: list[str]) -> None:

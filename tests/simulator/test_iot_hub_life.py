@@ -61,9 +61,13 @@ def test_nothing_happens_when_life_is_off(clock: HandClock) -> None:
     assert cloud.hub.truth() == before
 
 
-def test_the_fleet_follows_from_the_seed_and_is_half_of_the_devices(clock: HandClock) -> None:
-    one, same, other = (made(clock, seed=seed, hub_devices=None, devices=40, life="off") for seed in (1, 1, 2))
-    assert len(one.hub.truth()) == 20
+def test_the_fleet_follows_from_the_seed_and_is_half_as_large_as_that_beside_it(clock: HandClock) -> None:
+    both = ("iot-central", "iot-hub")
+    one, same, other = (
+        made(clock, seed=seed, kinds=both, hub_devices=None, devices=40, life="off") for seed in (1, 1, 2)
+    )
+    assert (len(one.hub.truth()), len(one.truth())) == (20, 40)
+    assert len(made(clock, hub_devices=None, devices=40, life="off").hub.truth()) == 40
     assert one.hub.truth() == same.hub.truth() != other.hub.truth()
 
 
