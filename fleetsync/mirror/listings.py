@@ -196,7 +196,7 @@ class Listings:
             showing = await self._showing(transaction, going)
             if showing.unseen:
                 await self._mark_missed(transaction, going)
-            await self._close(transaction, going.id, "complete", None)
+            await self._close(transaction, going.id, "complete", None, counted=going.counted)
             row = {
                 "source": going.source,
                 "type": going.type,
@@ -215,8 +215,7 @@ class Listings:
     async def refuse(self, going: Listing, unseen: int, error: str) -> None:
         """Close a listing that is not believed because of how many rows it did not show: it marks nothing."""
         async with self._writer.transaction() as transaction:
-            await self._close(transaction, going.id, "refused", error)
-            await transaction.run(update(listing).where(listing.c.id == going.id).values(unseen=unseen))
+            await self._close(transaction, going.id, "refused", error, unseen=unseen, counted=going.counted)
 
     async def is_confirmed(self, going: Listing, unseen: int) -> bool:
         """Say whether a person accepted that just so many vanished from this listing, which is used up by that.
@@ -296,11 +295,13 @@ class Listings:
             yield rows
             last = rows[-1].id
 
-    async def _close(self, transaction: Transaction, id: ListingId, state: str, error: str | None) -> None:
+    async def _close(
+        self, transaction: Transaction, id: ListingId, state: str, error: str | None, **more: int | None
+    ) -> None:
         await transaction.run(
             update(listing)
             .where(listing.c.id == id)
-            .values(state=state, error=error, finished_at=self._clock.now(), cursor=None, cursor_at=None)
+            .values(state=state, error=error, finished_at=self._clock.now(), cursor=None, cursor_at=None, **more)
         )
         await transaction.run(delete(seen).where(seen.c.listing == id))
 

@@ -124,8 +124,10 @@ listing = Table(
     Column("resumed", Boolean, nullable=False, default=False),
     Column("pages", Integer, nullable=False, default=0),
     Column("listed", Integer, nullable=False, default=0),
-    # Of one that was refused: how many known rows it did not show.
+    # Of one that was refused: how many it should have shown and did not.
     Column("unseen", Integer),
+    # How many there are by the service's own count, where it has one.
+    Column("counted", Integer),
     Column("cursor", Text),
     Column("cursor_at", UtcDateTime),
     # The last page is stored; what it showed is still to be judged.

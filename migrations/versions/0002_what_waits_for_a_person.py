@@ -1,4 +1,4 @@
-"""What waits for a person: the refused plan, the refused configuration, and why something is gone.
+"""What waits for a person, why something is gone, and what a service counts itself.
 
 Revision ID: 0002
 Revises: 0001
@@ -15,6 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("source", sa.Column("refused_writes", sa.Integer(), nullable=True))
+    op.add_column("listing", sa.Column("counted", sa.Integer(), nullable=True))
     op.add_column("event", sa.Column("reason", sa.Text(), nullable=True))
     op.create_table(
         "reload",

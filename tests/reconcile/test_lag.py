@@ -244,6 +244,7 @@ async def test_a_listing_far_below_the_registry_s_own_count_is_refused_even_the_
     assert "8 are in it, and the service itself counts 12" in str(done.error)
     assert not done.complete
     assert len(hub.ids()) == 8
+    assert hub.rows("SELECT state, listed, counted FROM listing") == [("refused", 8, 12)]
 
 
 async def test_without_the_right_to_count_the_listing_is_judged_alone(hub: Rig) -> None:
