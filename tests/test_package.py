@@ -31,7 +31,7 @@ def test_the_wheel_alone_creates_a_database(tmp_path: Path) -> None:
 
     assert fleetsync.__version__ in run("--version")
     run("db", "upgrade")
-    assert "0002" in run("db", "current")
+    assert "0003" in run("db", "current")
     assert json.loads(run("query", "SELECT count(*) AS n FROM devices", "--format", "json")) == [{"n": 0}]
 
 

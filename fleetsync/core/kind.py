@@ -83,6 +83,9 @@ class TypeSpec:
     writable: tuple[Writable, ...] = ()
     details: tuple[Part, ...] = ()
     """The parts that a listing does not carry; they are read one resource at a time, where a plan needs them."""
+    operations: Mapping[Part, float] = field(default_factory=dict)
+    """The parts whose writes may go on after their answer, or without one, and for how many seconds at most: so long
+    one whose end is not known stays open, and its resource is not written to."""
     volatile: tuple[Path, ...] = ()
     """Members that only say "still alive": stored, but no `updated` event."""
     lags: bool = False
@@ -94,6 +97,10 @@ class TypeSpec:
     """The operation class that a page of its listing counts as."""
     page_size: int = 100
     """How many of it a page has, as far as one knows before; for forecasts."""
+
+    def lasts_s(self, part: Part) -> float:
+        """Return for how many seconds a write of a part may go on after its answer."""
+        return self.operations.get(part, 0.0)
 
     def writable_at(self, path: Path) -> Writable | None:
         """Return what covers `path`, or None where it cannot be declared."""

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import CycleId, Detail, ETag, Part, Resource, ResourceKey, ResourceType
+from fleetsync.core.operation import Operation
 from fleetsync.core.plan import Change, Outcome, Result
 from fleetsync.mirror import sightings
 from fleetsync.mirror.engine import Writer
 from fleetsync.mirror.resources import Scope, json_text
-from fleetsync.mirror.tables import write
+from fleetsync.mirror.tables import operation, write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +29,21 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenWrite:
-    """A write whose outcome nobody knows: the process died, or its answer was lost."""
+    """A write whose outcome nobody knows: the process died, its answer was lost, or the service is still at work.
+
+    With an `operation` the service was asked to do it until `deadline_at`; `status` and `request_id` are of its answer.
+    """
 
     id: int
     key: ResourceKey
     part: Part
     patch: Mapping[str, object]
     etag: ETag | None
+    started_at: datetime
+    status: int | None = None
+    request_id: str | None = None
+    operation: Operation | None = None
+    deadline_at: datetime | None = None
 
 
 class Journal:
@@ -63,6 +73,21 @@ class Journal:
         async with self._writer.transaction() as transaction:
             return await transaction.insert(insert(write), row)
 
+    async def accept(self, accepted: OpenWrite) -> None:
+        """Store the operation that a service answered with, and its answer, in one transaction."""
+        if accepted.operation is None:
+            raise TypeError("a write without an operation")
+        row = {
+            "write": accepted.id,
+            "handle": accepted.operation.handle,
+            "started_at": self._clock.now(),
+            "deadline_at": accepted.deadline_at,
+        }
+        answer = {"status": accepted.status, "request_id": accepted.request_id}
+        async with self._writer.transaction() as transaction:
+            await transaction.run(insert(operation).values(row))
+            await transaction.run(update(write).where(write.c.id == accepted.id).values(answer))
+
     async def conclude(
         self, id: int, outcome: Outcome, *, cycle: CycleId, spec: TypeSpec, shown: Sequence[Resource | Detail] = ()
     ) -> None:
@@ -79,21 +104,35 @@ class Journal:
         async with self._writer.transaction() as transaction:
             for one in shown:
                 await sightings.record(transaction, scope, spec, one)
+            await transaction.run(delete(operation).where(operation.c.write == id))
             await transaction.run(update(write).where(write.c.id == id).values(values))
 
     async def left_open(self, source: str) -> list[OpenWrite]:
         """Return the writes of earlier processes whose outcome is not known, oldest first."""
-        columns = (write.c.id, write.c.type, write.c.resource_id, write.c.part, write.c.patch, write.c.etag)
-        statement = select(*columns).where(write.c.source == source, write.c.outcome == "open").order_by(write.c.id)
+        columns = (
+            *(write.c.id, write.c.type, write.c.resource_id, write.c.part, write.c.patch, write.c.etag),
+            *(write.c.started_at, write.c.status, write.c.request_id, operation.c.handle, operation.c.deadline_at),
+        )
+        statement = (
+            select(*columns)
+            .select_from(write.outerjoin(operation))
+            .where(write.c.source == source, write.c.outcome == "open")
+            .order_by(write.c.id)
+        )
         async with self._writer.transaction() as transaction:
             rows = await transaction.rows(statement)
         return [
             OpenWrite(
-                id=id,
-                key=ResourceKey(source, ResourceType(type), resource_id),
-                part=Part(part),
-                patch=msgspec.json.decode(patch),
-                etag=etag,
+                id=row.id,
+                key=ResourceKey(source, ResourceType(row.type), row.resource_id),
+                part=Part(row.part),
+                patch=msgspec.json.decode(row.patch),
+                etag=row.etag,
+                started_at=row.started_at,
+                status=row.status,
+                request_id=row.request_id,
+                operation=None if row.handle is None else Operation(handle=row.handle),
+                deadline_at=row.deadline_at,
             )
-            for id, type, resource_id, part, patch, etag in rows
+            for row in rows
         ]

@@ -245,6 +245,16 @@ write = Table(
     sqlite_autoincrement=True,
 )
 
+# What a service was asked to do and has not said the end of. The handle is for the provider; no view shows it.
+operation = Table(
+    "operation",
+    metadata,
+    Column("write", Integer, ForeignKey("write.id", ondelete="CASCADE"), primary_key=True),
+    Column("handle", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("deadline_at", UtcDateTime, nullable=False),
+)
+
 drift_leaf = Table(
     "drift_leaf",
     metadata,

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from fleetsync.core.kind import Kind
 from fleetsync.core.model import Cursor, Detail, Page, Part, Resource, ResourceKey, ResourceType
+from fleetsync.core.operation import Followed, Operation
 from fleetsync.core.plan import Change, Guard, Objection
 from fleetsync.transport.http import Http
 
@@ -53,11 +54,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """The answer to a write. `shown` is what it says the resource is now, None if it does not say."""
+    """The answer to a write. `shown` is what it says the resource is now, None if it does not say.
+
+    With an `operation` the service has only begun it.
+    """
 
     shown: Resource | Detail | None
     status: int
     request_id: str | None
+    operation: Operation | None = None
 
 
 @runtime_checkable
@@ -82,6 +87,13 @@ class Target(Source, Protocol):
             ConflictError: the guard refused it.
         """
         ...
+
+    async def follow(self, key: ResourceKey, part: Part, operation: Operation) -> Followed:  # noqa: ARG002 - for those that have any
+        """Return where an operation stands that `patch` answered a write of this part with. It is asked once.
+
+        A handle that the service does not know is `LOST`, not an error.
+        """
+        raise LookupError(f"{key}: {self.kind.name} has no operations")
 
 
 class Known(Protocol):

@@ -1,17 +1,16 @@
 """Applying a plan: every change guarded, its intent stored before the request leaves, its outcome after."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import groupby
+from typing import TypeVar
 
-import msgspec
-
-from fleetsync.core.declaration import ABSENT
-from fleetsync.core.merge_patch import Json
-from fleetsync.core.model import CycleId, Detail, ETag, Part, Resource, ResourceKey
-from fleetsync.core.path import leaves, render
-from fleetsync.core.plan import Change, Guard, GuardKind, Leaf, Outcome, Result, actual_at, dropped
+from fleetsync.clock import Clock
+from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey
+from fleetsync.core.operation import LASTS_S, Operation
+from fleetsync.core.plan import Change, GuardKind, Leaf, Outcome, Result, actual_at, dropped
 from fleetsync.errors import (
     AuthError,
     ConflictError,
@@ -27,37 +26,15 @@ from fleetsync.errors import (
 from fleetsync.mirror.journal import Attempt, OpenWrite
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Target, Written
+from fleetsync.reconcile.current import Current, current_of, read_part
+from fleetsync.reconcile.settlement import Settlement, not_taken_over
 from fleetsync.reconcile.together import AT_ONCE, MOST_TROUBLES, together
 
+T = TypeVar("T")
+
 MOST_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Current:
-    """A part of a resource as it is now: what declarations are compared with, its guard, and what was read for it."""
-
-    document: Mapping[str, object]
-    guard: Guard | None
-    shown: Resource | Detail
-
-
-async def read_part(target: Target, key: ResourceKey, part: Part) -> Current:
-    """Read a part of a resource from the service."""
-    if part in target.kind.specs[key.type].details:
-        return current_of(target, key, part, await target.detail(key, part))
-    return current_of(target, key, part, await target.read(key))
-
-
-def current_of(target: Target, key: ResourceKey, part: Part, shown: Resource | Detail) -> Current:
-    """Return what an answer of the service says of a part."""
-    decoded = msgspec.json.decode(shown.document)
-    match shown:
-        case Resource():
-            document = target.declarable(key.type, decoded, {})
-            return Current(document=document, guard=target.guard(part, shown), shown=shown)
-        case Detail():
-            document = target.declarable(key.type, {}, {part: decoded})
-            return Current(document=document, guard=None, shown=shown)
+MOST_UNDERWAY = 256
+"""So many operations are waited for at once, each of which asks the service now and then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,61 +45,115 @@ class _Unsent:
     error: str | None = None
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Going:
+    """A plan that is being applied: who is told what became of each write, and that we wait, and how many waits."""
+
+    group: asyncio.TaskGroup
+    report: Callable[[Outcome], None]
+    step: Callable[[], None]
+    underway: asyncio.Semaphore
+
+
 class Apply:
     """Applies the changes of one plan to one target.
 
     `reviewed` names a plan that a person reviewed: then a declared leaf that moved since is left alone.
     """
 
-    def __init__(self, target: Target, mirror: Mirror, cycle: CycleId, *, reviewed: str | None = None) -> None:
+    def __init__(
+        self, target: Target, mirror: Mirror, cycle: CycleId, clock: Clock, *, reviewed: str | None = None
+    ) -> None:
         self._target = target
         self._mirror = mirror
         self._cycle = cycle
+        self._clock = clock
         self._reviewed = reviewed
+        self._settlement = Settlement(target, mirror, cycle, clock)
         self._stopped: FleetsyncError | None = None
         self._troubles = 0
 
-    async def run(self, changes: Sequence[Change], report: Callable[[Outcome], None]) -> None:
+    async def run(
+        self, changes: Sequence[Change], report: Callable[[Outcome], None], step: Callable[[], None] = _nothing
+    ) -> None:
         """Send every change, several at once, and report what became of each.
 
-        A resource with a write whose outcome is not known yet is left out: it has to be read first.
+        Also sees the operations through that an earlier process left behind. A resource with a write whose outcome is
+        not known yet is left out: it has to be read first. `step` is called now and then while the service is at work;
+        it and `report` may raise CancelledError to end the work where it stands.
 
         Raises:
             SourceError: the service as a whole does not go on; what was not sent is still to be done.
             MirrorError: nothing more can be recorded, so nothing more is sent.
         """
-        unsettled = {write.key for write in await self._mirror.journal.left_open(self._target.name)}
+        left = await self._mirror.journal.left_open(self._target.name)
+        unsettled = {write.key for write in left}
         by_key = groupby((change for change in changes if change.key not in unsettled), key=lambda change: change.key)
         waiting = iter([tuple(parts) for _, parts in by_key])
         async with together() as group:
+            going = _Going(group=group, report=report, step=step, underway=asyncio.Semaphore(MOST_UNDERWAY))
+            group.create_task(self._resume([write for write in left if write.operation is not None], going))
             for _ in range(min(AT_ONCE, len(changes))):
-                group.create_task(self._work(waiting, report))
+                group.create_task(self._work(waiting, going))
         if self._stopped is not None:
             raise self._stopped
         if next(waiting, None) is not None:
             # Every worker was told to end where it stands: this is no plan that was carried out.
             raise asyncio.CancelledError
 
-    async def _work(self, waiting: Iterator[tuple[Change, ...]], report: Callable[[Outcome], None]) -> None:
+    async def _work(self, waiting: Iterator[tuple[Change, ...]], going: _Going) -> None:
         for parts in waiting:
-            await self._write_in_turn(parts, report)
+            await self._write_in_turn(parts, going)
             if self._stopped is not None:
                 return
 
-    async def _write_in_turn(self, parts: tuple[Change, ...], report: Callable[[Outcome], None]) -> None:
+    async def _resume(self, left: Iterable[OpenWrite], going: _Going) -> None:
+        for write in left:
+            await self._hand_over(write, (), going)
+
+    async def _write_in_turn(self, parts: tuple[Change, ...], going: _Going) -> None:
         """Write the parts of one resource, each after the outcome of the one before is on record."""
-        for change in parts:
-            try:
-                report(await self._write(change))
-                self._troubles = 0
-            except (ResourceError, TransientError) as error:
-                # Its write, if there was one, stays open; the next cycle reads before anything else.
-                report(_failed(change, Result.FAILED, error))
-                self._consider(error)
+        for number, change in enumerate(parts):
+            ended = await self._recorded(change.key, change.part, self._write(change), going)
+            if isinstance(ended, OpenWrite):
+                await self._hand_over(ended, parts[number + 1 :], going)
                 return
-            except (SourceError, MirrorError) as error:
-                self._stopped = error
+            if ended is None or ended.result is Result.OPEN:
                 return
+
+    async def _hand_over(self, write: OpenWrite, rest: tuple[Change, ...], going: _Going) -> None:
+        """Let a task of its own wait for the end of an operation, so that whoever sent the write can send others."""
+        await going.underway.acquire()
+        going.group.create_task(self._see_through(write, rest, going))
+
+    async def _see_through(self, write: OpenWrite, rest: tuple[Change, ...], going: _Going) -> None:
+        try:
+            ended = await self._recorded(write.key, write.part, self._settlement.wait(write, going.step), going)
+        finally:
+            going.underway.release()
+        if ended is not None and self._stopped is None:
+            await self._write_in_turn(rest, going)
+
+    async def _recorded(self, key: ResourceKey, part: Part, work: Awaitable[T], going: _Going) -> T | None:
+        """Report the outcome of some work on one write; None when it failed and the next part has to wait."""
+        try:
+            ended = await work
+        except (ResourceError, TransientError) as error:
+            # Its write, if there was one, stays open; the next cycle reads before anything else.
+            going.report(_failed(key, part, Result.FAILED, error))
+            self._consider(error)
+            return None
+        except (SourceError, MirrorError) as error:
+            self._stopped = error
+            return None
+        if isinstance(ended, Outcome):
+            going.report(ended)
+            self._troubles = 0
+        return ended
 
     def _consider(self, error: ResourceError | TransientError) -> None:
         """Stop when what went wrong is no longer a matter of single resources."""
@@ -131,8 +162,11 @@ class Apply:
             if self._troubles >= MOST_TROUBLES or isinstance(error, ThrottledError):
                 self._stopped = error
 
-    async def _write(self, change: Change) -> Outcome:
-        """Make one change so: 412 means read again and decide again, a bounded number of times."""
+    async def _write(self, change: Change) -> Outcome | OpenWrite:
+        """Make one change so: 412 means read again and decide again, a bounded number of times.
+
+        What comes back may be a write that goes on after its answer.
+        """
         needs_reading = change.guard.needs_reread
         number = 0
         while True:
@@ -145,7 +179,7 @@ class Apply:
                     return await self._unsent(change, attempt, decided, current)
                 change = decided
             outcome = await self._send(change, attempt)
-            if outcome.result is not Result.CONFLICT or number == MOST_ATTEMPTS:
+            if isinstance(outcome, OpenWrite) or outcome.result is not Result.CONFLICT or number == MOST_ATTEMPTS:
                 return outcome
             needs_reading = True
 
@@ -173,26 +207,48 @@ class Apply:
         await self._conclude(id, outcome, current.shown)
         return outcome
 
-    async def _send(self, change: Change, attempt: Attempt) -> Outcome:
+    async def _send(self, change: Change, attempt: Attempt) -> Outcome | OpenWrite:
         """Send one request and record what became of it. An error that says nothing of that leaves the write open."""
         id = await self._mirror.journal.intend(change, attempt)
         try:
             written = await self._target.patch(change)
         except (ConflictError, NotFoundError) as error:
-            return await self._conclude(id, _failed(change, Result.CONFLICT, error))
+            return await self._conclude(id, _failed(change.key, change.part, Result.CONFLICT, error))
         except (ResourceError, AuthError) as error:
-            outcome = await self._conclude(id, _failed(change, Result.REJECTED, error))
+            outcome = await self._conclude(id, _failed(change.key, change.part, Result.REJECTED, error))
             if isinstance(error, AuthError):
                 raise
             return outcome
         except TransientError as error:
             if not error.sent:
-                await self._conclude(id, _failed(change, Result.FAILED, error))
+                await self._conclude(id, _failed(change.key, change.part, Result.FAILED, error))
                 raise
-            return await self._after_lost_answer(id, change, error)
+            return await self._settlement.look(self._open(id, change, error), str(error))
         except InvalidResponseError as error:
-            return await self._after_lost_answer(id, change, error)
+            return await self._settlement.look(self._open(id, change, error), str(error))
+        if written.operation is not None:
+            return await self._accepted(self._open(id, change, written), written.operation)
         return await self._after_answer(id, change, written)
+
+    def _open(self, id: int, change: Change, answer: Written | SourceError) -> OpenWrite:
+        return OpenWrite(
+            id=id,
+            key=change.key,
+            part=change.part,
+            patch=change.patch,
+            etag=change.guard.etag,
+            started_at=self._clock.now(),
+            status=answer.status,
+            request_id=answer.request_id,
+        )
+
+    async def _accepted(self, write: OpenWrite, operation: Operation) -> OpenWrite:
+        """Put an operation on record before anybody asks for its end: then no crash loses it."""
+        lasts_s = self._target.kind.specs[write.key.type].operations.get(write.part, LASTS_S)
+        deadline_at = write.started_at + timedelta(seconds=lasts_s)
+        accepted = replace(write, operation=operation, deadline_at=deadline_at)
+        await self._mirror.journal.accept(accepted)
+        return accepted
 
     async def _after_answer(self, id: int, change: Change, written: Written) -> Outcome:
         """Compare what the resource is now with what was asked: a dropped member is an outcome."""
@@ -200,23 +256,15 @@ class Apply:
             current = await read_part(self._target, change.key, change.part)
         else:
             current = current_of(self._target, change.key, change.part, written.shown)
-        ignored = ", ".join(render(path) for path in dropped(change, current.document))
+        missing = dropped(change, current.document)
         outcome = Outcome(
             key=change.key,
             part=change.part,
-            result=Result.IGNORED if ignored else Result.APPLIED,
+            result=Result.IGNORED if missing else Result.APPLIED,
             status=written.status,
             request_id=written.request_id,
-            error=f"accepted, but not taken over: {ignored}" if ignored else None,
+            error=not_taken_over(missing) if missing else None,
         )
-        return await self._conclude(id, outcome, current.shown)
-
-    async def _after_lost_answer(self, id: int, change: Change, error: SourceError) -> Outcome:
-        """Read what became of a request that may have been carried out."""
-        current = await read_part(self._target, change.key, change.part)
-        missing = dropped(change, current.document)
-        result = verdict(not missing, etag=change.guard.etag, current=current)
-        outcome = _failed(change, result, error) if missing else replace(_failed(change, result, error), error=None)
         return await self._conclude(id, outcome, current.shown)
 
     async def _conclude(self, id: int, outcome: Outcome, shown: Resource | Detail | None = None) -> Outcome:
@@ -226,53 +274,7 @@ class Apply:
         return outcome
 
 
-def verdict(is_as_written: bool, *, etag: ETag | None, current: Current) -> Result:  # noqa: FBT001 - a predicate's value
-    """Return what became of a write whose answer was lost, from what a read shows now.
-
-    The same ETag as before it says that it was never carried out; another one, and other values, say nothing.
-    """
-    if is_as_written:
-        return Result.APPLIED
-    now = current.guard.etag if current.guard else None
-    return Result.FAILED if etag is not None and etag == now else Result.UNKNOWN
-
-
-async def settle(target: Target, mirror: Mirror, write: OpenWrite, cycle: CycleId) -> Outcome:
-    """Find out by reading what became of a write that was left open, and record it.
-
-    Raises:
-        TransientError: it cannot be read now; the write stays open and its resource is not written to.
-    """
-    spec = target.kind.specs[write.key.type]
-    shown: tuple[Resource | Detail, ...] = ()
-    try:
-        current = await read_part(target, write.key, write.part)
-    except ResourceError as error:
-        outcome = Outcome(key=write.key, part=write.part, result=Result.UNKNOWN, error=str(error), status=error.status)
-    else:
-        shown = (current.shown,)
-        result = verdict(_shows(current.document, write.patch), etag=write.etag, current=current)
-        error_text = None if result is Result.APPLIED else "the answer was lost; a read shows other values"
-        outcome = Outcome(key=write.key, part=write.part, result=result, error=error_text)
-    await mirror.journal.conclude(write.id, outcome, cycle=cycle, spec=spec, shown=shown)
-    return outcome
-
-
-def _shows(document: Mapping[str, object], patch: Mapping[str, Json]) -> bool:
-    """Say whether a document has every value of a patch; null in a patch means that the member is not there."""
-    for path, value in leaves(patch):
-        declared = ABSENT if value is None else value
-        if not Leaf(path=path, actual=actual_at(document, path), declared=declared, declarations=()).is_met:
-            return False
-    return True
-
-
-def _failed(change: Change, result: Result, error: SourceError) -> Outcome:
+def _failed(key: ResourceKey, part: Part, result: Result, error: SourceError) -> Outcome:
     return Outcome(
-        key=change.key,
-        part=change.part,
-        result=result,
-        status=error.status,
-        request_id=error.request_id,
-        error=str(error),
+        key=key, part=part, result=result, status=error.status, request_id=error.request_id, error=str(error)
     )

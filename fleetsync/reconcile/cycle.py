@@ -30,12 +30,13 @@ from fleetsync.mirror.mirror import Mirror
 from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.unbroken import to_its_end
 from fleetsync.providers.base import Source, Target
-from fleetsync.reconcile.apply import Apply, settle
+from fleetsync.reconcile.apply import Apply
 from fleetsync.reconcile.details import read_details
 from fleetsync.reconcile.listing import count, judge, list_type
 from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, still_valid
+from fleetsync.reconcile.settlement import Settlement
 from fleetsync.reconcile.together import each
 from fleetsync.reconcile.tombstones import bury
 from fleetsync.transport.threads import start_in_daemon_thread
@@ -162,22 +163,21 @@ class Cycle:
         job = self._job
         if not isinstance(job.source, Target):
             return
-        target = job.source
-
-        left = await job.mirror.journal.left_open(target.name)
+        settlement = Settlement(job.source, job.mirror, cycle, job.clock)
+        left = await job.mirror.journal.left_open(job.source.name)
         settled = 0
 
         async def find_out(write: OpenWrite) -> None:
             nonlocal settled
-            outcome = await settle(target, job.mirror, write, cycle)
+            outcome = await settlement.look(write)
             self._counts.applied += outcome.result is Result.APPLIED
             settled += 1
             say()
 
         def say() -> None:
-            job.report(Progress(source=target.name, step="settling", done=settled, total=len(left)))
+            job.report(Progress(source=job.source.name, step="settling", done=settled, total=len(left)))
 
-        # One that cannot be read now stays open, and its resource is not written to.
+        # One that cannot be read now, or that still goes on, stays open, and its resource is not written to.
         self._counts.failed += await each(left, find_out)
         if left:
             say()  # who is told to end in there ends a worker, and here the cycle
@@ -235,11 +235,14 @@ class Cycle:
             done.outcomes.append(outcome)
             job.report(Progress(source=job.source.name, step="writing", done=len(done.outcomes), total=len(changes)))
 
+        def step() -> None:
+            job.report(Progress(source=job.source.name, step="waiting for the service", done=len(done.outcomes)))
+
         try:
-            await Apply(job.source, job.mirror, cycle, reviewed=name).run(changes, report)
+            await Apply(job.source, job.mirror, cycle, job.clock, reviewed=name).run(changes, report, step)
         finally:
             self._count(done.outcomes)
-        if changes:
+        if done.outcomes:
             await self._plan()
 
     async def _check(self, changes: int, known: int) -> None:
@@ -261,6 +264,8 @@ class Cycle:
                     self._counts.applied += 1
                 case Result.CONFLICT:
                     self._counts.conflicted += 1
+                case Result.OPEN:
+                    pass  # What becomes of it, a later cycle counts.
                 case _:
                     self._counts.failed += 1
 

@@ -1,14 +1,18 @@
 """Sources, cycles, the journal, and what is wanted: what the mirror keeps besides the resources."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
 from fleetsync.core.model import DEVICE, CycleId, ETag, Part, ResourceKey
+from fleetsync.core.operation import Operation
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Outcome, Result
 from fleetsync.errors import ConfigError, FleetsyncError, UsageError
 from fleetsync.mirror.cycles import Counts, Ending
-from fleetsync.mirror.journal import Attempt
+from fleetsync.mirror.journal import Attempt, OpenWrite
 from fleetsync.mirror.tables import metadata, text_of
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.iot_central import KIND
@@ -66,6 +70,16 @@ async def fill(bench: Bench) -> None:
     await bench.cut_short(page("a", following="2"))
 
 
+async def underway(bench: Bench) -> OpenWrite:
+    """Let the service of the open write answer with an operation."""
+    [left] = await bench.mirror.journal.left_open("plant")
+    operation = Operation(handle=f"https://a/{'x' * 3900}?t=%2F%3A%27*", wait_s=3.0)
+    later = START + timedelta(seconds=900)
+    accepted = replace(left, operation=operation, deadline_at=later, status=202, request_id="r")
+    await bench.mirror.journal.accept(accepted)
+    return accepted
+
+
 def counts(bench: Bench, source: str) -> dict[str, int]:
     tables = {table.name: "name" if table.name == "source" else "source" for table in metadata.sorted_tables
               if table.name == "source" or "source" in table.c}  # fmt: skip
@@ -96,8 +110,10 @@ async def test_forgetting_takes_everything_of_one_source_and_nothing_of_another(
     await bench.mirror.cycles.register([source_row(), source_row("other")], file="c")
     await fill(bench)
     other = counts(bench, "other")
+    await underway(bench)
     await bench.mirror.cycles.forget("plant")
     assert not any(counts(bench, "plant").values())
+    assert bench.rows("SELECT COUNT(*) FROM operation") == [(0,)]
     assert counts(bench, "other") == other
     assert bench.rows("SELECT COUNT(*) FROM seen") == [(0,)]
     with pytest.raises(UsageError, match="no source 'plant'"):
@@ -166,6 +182,19 @@ async def test_every_type_has_a_last_listing_of_its_own(bench: Bench) -> None:
         await cycles.confirm("plant", gone=4)
     await cycles.confirm("plant", gone=3)
     assert not await listings.is_confirmed(await listings.begin("plant", SPEC, CycleId(2)), 3)
+
+
+async def test_an_operation_is_kept_byte_for_byte_until_its_write_has_ended(bench: Bench) -> None:
+    id = await bench.mirror.journal.intend(CHANGE, Attempt(cycle=CycleId(7)))
+    accepted = await underway(bench)
+    # How long to wait was said at another time.
+    kept = Operation(handle=accepted.operation.handle) if accepted.operation else None
+    assert await bench.mirror.journal.left_open("plant") == [replace(accepted, operation=kept)]
+    outcome = Outcome(key=KEY, part=DOCUMENT, result=Result.APPLIED, status=202, request_id="r", error=None)
+    await bench.mirror.journal.conclude(id, outcome, cycle=CycleId(7), spec=SPEC)
+    assert await bench.mirror.journal.left_open("plant") == bench.rows("SELECT * FROM operation") == []
+    with pytest.raises(TypeError):
+        await bench.mirror.journal.accept(replace(accepted, operation=None))
 
 
 async def test_instants_without_an_offset_are_refused(bench: Bench) -> None:

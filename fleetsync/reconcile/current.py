@@ -1,0 +1,38 @@
+"""A part of a resource as its service shows it now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from fleetsync.core.model import Detail, Part, Resource, ResourceKey
+from fleetsync.core.plan import Guard
+from fleetsync.providers.base import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """A part of a resource as it is now: what declarations are compared with, its guard, and what was read for it."""
+
+    document: Mapping[str, object]
+    guard: Guard | None
+    shown: Resource | Detail
+
+
+async def read_part(target: Target, key: ResourceKey, part: Part) -> Current:
+    """Read a part of a resource from the service."""
+    if part in target.kind.specs[key.type].details:
+        return current_of(target, key, part, await target.detail(key, part))
+    return current_of(target, key, part, await target.read(key))
+
+
+def current_of(target: Target, key: ResourceKey, part: Part, shown: Resource | Detail) -> Current:
+    """Return what an answer of the service says of a part."""
+    decoded = msgspec.json.decode(shown.document)
+    match shown:
+        case Resource():
+            document = target.declarable(key.type, decoded, {})
+            return Current(document=document, guard=target.guard(part, shown), shown=shown)
+        case Detail():
+            document = target.declarable(key.type, {}, {part: decoded})
+            return Current(document=document, guard=None, shown=shown)

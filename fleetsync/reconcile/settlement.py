@@ -1,0 +1,165 @@
+"""What became of writes that are not on record as ended: their answer was lost, or they go on after it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from fleetsync.clock import Clock
+from fleetsync.core.declaration import ABSENT
+from fleetsync.core.merge_patch import Json
+from fleetsync.core.model import CycleId, Detail, Resource
+from fleetsync.core.operation import Followed, Standing, pause_s
+from fleetsync.core.path import Path, leaves, render
+from fleetsync.core.plan import Leaf, Outcome, Result, actual_at
+from fleetsync.errors import InvalidResponseError, ResourceError, TransientError
+from fleetsync.mirror.journal import OpenWrite
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.providers.base import Target
+from fleetsync.reconcile.current import Current, read_part
+
+_FAILED = "the service says that it failed, and not why"
+
+
+class Settlement:
+    """Finds out what became of writes, and records it. No write is ever sent from here.
+
+    What the resource shows decides. A write that may still be carried out, because the service takes its time with
+    such writes, stays open until that time is over: else it would be planned, and sent, again.
+    """
+
+    def __init__(self, target: Target, mirror: Mirror, cycle: CycleId, clock: Clock) -> None:
+        self._target = target
+        self._mirror = mirror
+        self._cycle = cycle
+        self._clock = clock
+
+    async def look(self, write: OpenWrite, why: str = "the answer was lost") -> Outcome:
+        """Ask once how a write stands; record it when it has ended. `why` says for whoever reads it why we ask.
+
+        Raises:
+            TransientError: nobody can tell now; the write stays open and its resource is not written to.
+        """
+        said = await self._ask(write)
+        return await self._settle(write, said, why, is_late=self._clock.now() >= self._given_up_at(write))
+
+    async def wait(self, write: OpenWrite, watch: Callable[[], None]) -> Outcome:
+        """Ask until the operation of a write has ended, or its time is over; call `watch` after each question.
+
+        Raises:
+            TransientError: nobody can tell now; the write stays open and its resource is not written to.
+        """
+        # On the clock that does not step; between processes there is only the other one.
+        until_s = self._clock.monotonic_s() + self._left_s(write)
+        wait_s = pause_s(None if write.operation is None else write.operation.wait_s, None)
+        while True:
+            await self._clock.sleep(min(wait_s, until_s - self._clock.monotonic_s()))
+            said = await self._ask(write)
+            is_late = self._clock.monotonic_s() >= until_s
+            if is_late or said is None or said.standing is not Standing.RUNNING:
+                return await self._settle(write, said, "the answer was lost", is_late=is_late)
+            watch()
+            wait_s = pause_s(said.wait_s, wait_s)
+
+    async def _ask(self, write: OpenWrite) -> Followed | None:
+        if write.operation is None:
+            return None
+        try:
+            return await self._target.follow(write.key, write.part, write.operation)
+        except ResourceError as error:
+            return Followed(standing=Standing.LOST, error=str(error))
+        except InvalidResponseError as error:
+            # Nothing was said; the next answer may be one.
+            return Followed(standing=Standing.RUNNING, error=str(error))
+
+    async def _settle(self, write: OpenWrite, said: Followed | None, why: str, *, is_late: bool) -> Outcome:
+        if said is not None and said.standing is Standing.RUNNING and not is_late:
+            return _outcome(write, Result.OPEN, said.error)
+        try:
+            current = await read_part(self._target, write.key, write.part)
+        except (ResourceError, TransientError) as error:
+            return await self._conclude(write, _unreadable(write, said, error))
+        outcome = _judged(write, said, current, why)
+        if outcome.result is Result.UNKNOWN and not is_late:
+            outcome = replace(outcome, result=Result.OPEN)
+        return await self._conclude(write, outcome, current.shown)
+
+    async def _conclude(self, write: OpenWrite, outcome: Outcome, *shown: Resource | Detail) -> Outcome:
+        spec = self._target.kind.specs[write.key.type]
+        if outcome.result is Result.OPEN:
+            await self._mirror.record(write.key.source, spec, shown, self._cycle)
+        else:
+            await self._mirror.journal.conclude(write.id, outcome, cycle=self._cycle, spec=spec, shown=shown)
+        return outcome
+
+    def _given_up_at(self, write: OpenWrite) -> datetime:
+        if write.deadline_at is not None:
+            return write.deadline_at
+        return write.started_at + timedelta(seconds=self._target.kind.specs[write.key.type].lasts_s(write.part))
+
+    def _left_s(self, write: OpenWrite) -> float:
+        """Return how long to go on asking; a wall clock that stepped back makes it no longer than it ever was."""
+        given_up_at = self._given_up_at(write)
+        return max(0.0, (given_up_at - max(self._clock.now(), write.started_at)).total_seconds())
+
+
+def _judged(write: OpenWrite, said: Followed | None, current: Current, why: str) -> Outcome:
+    """Return what became of a write, from what the service says of it and what it shows; `UNKNOWN` may change yet."""
+    missing = not_shown(write.patch, current)
+    words = None if said is None else said.error
+    if not missing:
+        return _outcome(write, Result.APPLIED, words)
+    match None if said is None else said.standing:
+        case Standing.FAILED:
+            return _outcome(write, Result.FAILED, words or _FAILED)
+        case Standing.DONE:
+            return _outcome(write, Result.IGNORED, not_taken_over(missing))
+        case Standing.RUNNING:
+            why = "the service did not finish it in time"
+        case Standing.LOST:
+            why = f"the service does not know its operation ({words})" if words else "its operation is lost"
+        case None if write.etag is not None and current.guard is not None and write.etag == current.guard.etag:
+            # The same ETag as before says that it was never carried out; another one, and other values, say nothing.
+            return _outcome(write, Result.FAILED, f"{why}; a read shows that it was not carried out")
+        case _:
+            pass
+    return _outcome(write, Result.UNKNOWN, f"{why}; a read shows other values")
+
+
+def _unreadable(write: OpenWrite, said: Followed | None, error: ResourceError | TransientError) -> Outcome:
+    """Return what became of a write whose resource cannot be read.
+
+    Raises:
+        TransientError: a later read may tell.
+    """
+    if said is not None and said.standing is Standing.FAILED:
+        return _outcome(write, Result.FAILED, said.error or _FAILED)
+    if isinstance(error, TransientError):
+        raise error
+    return replace(_outcome(write, Result.UNKNOWN, str(error)), status=error.status)
+
+
+def _outcome(write: OpenWrite, result: Result, error: str | None) -> Outcome:
+    return Outcome(
+        key=write.key,
+        part=write.part,
+        result=result,
+        status=write.status,
+        request_id=write.request_id,
+        error=error,
+    )
+
+
+def not_shown(patch: Mapping[str, Json], current: Current) -> list[Path]:
+    """Return the paths of a patch whose values a part does not show; null means that the member is not there."""
+    missing = []
+    for path, value in leaves(patch):
+        declared = ABSENT if value is None else value
+        actual = actual_at(current.document, path)
+        if not Leaf(path=path, actual=actual, declared=declared, declarations=()).is_met:
+            missing.append(path)
+    return missing
+
+
+def not_taken_over(missing: Iterable[Path]) -> str:
+    """Say that a write was accepted and left members out: that is an outcome."""
+    return f"accepted, but not taken over: {', '.join(map(render, missing))}"
