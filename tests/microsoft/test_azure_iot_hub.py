@@ -1,8 +1,10 @@
-"""Microsoft's own client, unchanged and in its own environment, on the built-in IoT Hub over TLS."""
+"""Microsoft's own client, unchanged and in its own environment, on the IoT Hub of `fleetsync simulate --tls`."""
 
 import json
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from fleetsync.simulator import Options
-from tests.cli.bench import served
+from tests.cli.bench import started
 from tests.microsoft import environment
 
 DEVICES = 60
@@ -41,16 +42,32 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     """Let the client visit a hub, once for all tests."""
     assert environment.PYTHON.exists(), "`make unit` makes the environment of azure-iot-hub; here it is missing"
     folder = tmp_path_factory.mktemp("tls")
-    with served(Options(kinds=("iot-hub",), tls=folder, hub_devices=DEVICES, hub_tier="none")) as cloud:
-        before = asked(folder, cloud.hub_url, "/hub")["devices"]
+    with simulated(folder):
+        before = asked(folder, "/hub")["devices"]
         seen = visited(folder)
-        after = asked(folder, cloud.hub_url, "/hub")["devices"]
-        books, log = asked(folder, cloud.hub_url), asked(folder, cloud.hub_url, "/log")["log"]
+        after = asked(folder, "/hub")["devices"]
+        books, log = asked(folder), asked(folder, "/log")["log"]
     return Visit(seen, by_id(before), by_id(after), books, log)
 
 
-def asked(folder: Path, url: str, page: str = "") -> dict[str, Any]:
-    return requests.get(f"{url}/_simulator{page}", verify=str(folder / "ca.pem"), timeout=10).json()
+@contextmanager
+def simulated(folder: Path) -> Iterator[None]:
+    """Have the built-in cloud serve a hub without limits, with its certificates and secrets in a folder."""
+    words = ("--kinds", "iot-hub", "--hub-devices", str(DEVICES), "--tier", "none", "--tls", str(folder))
+    process = started("simulate", "--listen", "127.0.0.1:0", "--hub-listen", "127.0.0.1:0", *words)
+    try:
+        assert process.stderr is not None
+        assert f"{DEVICES} devices at " in process.stderr.readline()
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def asked(folder: Path, page: str = "") -> dict[str, Any]:
+    """Return a page of the simulator, at the hub of the connection string."""
+    host = (folder / "hub-connection-string").read_text().removeprefix("HostName=").partition(";")[0]
+    return requests.get(f"https://{host}/_simulator{page}", verify=str(folder / "ca.pem"), timeout=10).json()
 
 
 def visited(folder: Path) -> dict[str, Any]:
