@@ -95,7 +95,8 @@ class CounterSnapshot:
     """The books at one instant.
 
     `requests` counts the calls of all services; sign-in is apart. `writes_applied` were carried out and
-    changed something, `writes_noop` changed nothing, `writes_refused` were answered with an error;
+    changed something, `writes_noop` changed nothing, `writes_refused` were answered with an error; those that were
+    lost on their way are in none of them;
     the totals that begin with `if_match_` and `body_etag_` count every write of clients by its guard.
     """
 
@@ -226,7 +227,8 @@ class Counters:
     def _note_write(self, request: SimRequest, call: Call, answer: SimResponse, *, at: float, changed: bool) -> None:
         guard = call.guard or Guard(form="impossible", sent=request.header("If-Match"))
         self._totals[guard.verdict] += 1
-        self._totals["applied" if changed else "noop" if answer.status < 300 else "refused"] += 1
+        if answer.reset != "before-carrying-out":
+            self._totals["applied" if changed else "noop" if answer.status < 300 else "refused"] += 1
         self._writes.append(
             WriteRecord(
                 sequence=self._sequence,

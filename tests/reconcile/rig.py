@@ -12,7 +12,8 @@ from typing import Any
 
 from fleetsync.config.settings import AuthSettings, Limits, Mode, SourceSettings, WeakestGuard
 from fleetsync.core.declaration import Declaration
-from fleetsync.core.model import ResourceType
+from fleetsync.core.merge_patch import without
+from fleetsync.core.model import DEVICE, ResourceType
 from fleetsync.core.path import leaves
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.known import Known
@@ -165,6 +166,21 @@ def make_rig(
     cloud = Cloud(replace(OPTIONS, **options), now=lambda: clock.now().timestamp())
     http = CloudHttp(cloud, clock, page_size=page_size)
     return Rig(path=path, clock=clock, cloud=cloud, http=http, settings=settings)
+
+
+def mirrored(rig: Rig) -> dict[str, Any]:
+    """Return the mirror's devices without what only says that they are alive."""
+    return _without_signs_of_life(rig, rig.documents())
+
+
+def true(rig: Rig) -> dict[str, Any]:
+    """Return the service's devices without what only says that they are alive."""
+    return _without_signs_of_life(rig, rig.truth())
+
+
+def _without_signs_of_life(rig: Rig, documents: Mapping[str, Any]) -> dict[str, Any]:
+    volatile = rig.settings.kind.specs[DEVICE].volatile
+    return {id: without(document, volatile) for id, document in documents.items()}
 
 
 def at(rig: Rig, seconds: float) -> str:

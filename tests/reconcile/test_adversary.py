@@ -8,7 +8,7 @@ import pytest
 from fleetsync.errors import SourceError, UnsafePlanError
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.retry import Retrying, RetryPolicy
-from tests.reconcile.rig import Rig, declare
+from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
 
 ROUNDS = 8
 FAULTS = (
@@ -20,6 +20,13 @@ DECLARED = (
     declare({"displayName": "as declared"}, where="id LIKE '%1' OR id LIKE 'new%'"),
     declare({"enabled": True}, "on", where="NOT enabled"),
     declare({"properties": {"targetTemperature": 21.5}}, "warm", where="id LIKE '%0000_'"),
+)
+
+
+HUB_DECLARED = (
+    declare({"tags": {"note": "ours"}}, where="id LIKE '%1' OR id LIKE 'new%'"),
+    declare({"status": "enabled"}, "on", where="NOT enabled"),
+    declare({"properties": {"desired": {"target": 21.5}}}, "warm", where="id LIKE '%0000_'"),
 )
 
 
@@ -47,6 +54,10 @@ class Adversary:
                     cloud.operator_edit(id, {random.choice(["displayName", "note"]): f"{random.random()}"})
                     cloud.operator_edit(id, {"enabled": random.random() < 0.5})
 
+    def rest(self) -> None:
+        self.rig.http.heal()
+        self.rig.cloud.faults = ()
+
     def begin_a_round(self) -> None:
         rig, random = self.rig, self.random
         rig.http.heal()
@@ -55,9 +66,29 @@ class Adversary:
         moment = rig.http.requests + random.randrange(1, 12)
         rig.http.on(moment, **{random.choice(["before", "after"]): lambda _: self.change_the_fleet()})
 
-    def rest(self) -> None:
-        self.rig.http.heal()
-        self.rig.cloud.faults = ()
+
+class HubAdversary(Adversary):
+    """The same to an IoT Hub, whose devices also report and are made anew."""
+
+    def change_the_fleet(self) -> None:
+        hub, random = self.rig.cloud.hub, self.random
+        for _ in range(random.randrange(4)):
+            id = random.choice(sorted(self.rig.truth()))
+            match random.randrange(7):
+                case 0:
+                    hub.delete_device(id)
+                    self.deleted.add(id)
+                case 1 if free := sorted({f"new-{random.randrange(5)}", *self.deleted} - set(self.rig.truth())):
+                    hub.add_device(random.choice(free))
+                case 2:
+                    hub.recreate_device(id)
+                case 3:
+                    hub.report(id, {"temperature": random.random()})
+                case _:
+                    hub.operator_edit(
+                        id, {random.choice(["tags", "properties"]): {"desired": {"note": random.random()}}}
+                    )
+                    hub.operator_edit(id, {"status": random.choice(["enabled", "disabled"])})
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -86,6 +117,50 @@ async def test_whatever_happened_a_few_quiet_cycles_make_it_right(make: Callable
         await rig.cycle(write=True)
         assert rig.content() == before
         assert rig.writes() == writes
+
+
+@pytest.mark.parametrize("seed", range(16))
+async def test_the_same_of_a_hub_whose_index_lags(make: Callable[..., Rig], seed: int) -> None:
+    options = HUB_OPTIONS | {"hub_devices": 24, "hub_page_size": 4, "index_lag_s": 90.0 if seed % 4 else 0.0}
+    rig = make(settings=HUB, seed=seed, **options)
+    rig.limit(max_gone=0.3)
+    rig.declarations = HUB_DECLARED
+    if seed % 2:
+        rig.layers = lambda http: Retrying(http, rig.clock, RetryPolicy(attempts=3, patience_s=5.0))
+    adversary = HubAdversary(rig, Random(seed))
+    async with rig.opened():
+        for _ in range(ROUNDS):
+            adversary.begin_a_round()
+            done = await rig.cycle(write=adversary.random.random() < 0.7)
+            assert done.error is None or isinstance(done.error, SourceError | UnsafePlanError)
+            assert_nothing_is_believed_that_nobody_said(rig, adversary)
+        adversary.rest()
+        await rig.clock.advance(120)
+        for _ in range(3):
+            await rig.clock.advance(120)
+            done = await rig.cycle(write=True)
+
+        assert done.error is None
+        assert mirrored(rig) == true(rig)
+        assert_the_hub_is_as_declared(rig)
+        await rig.clock.advance(120)  # the index shows what we wrote
+        await rig.cycle(write=True)
+        before, writes = rig.content(), rig.writes()
+        await rig.cycle(write=True)
+        assert rig.content() == before
+        assert rig.writes() == writes
+        assert rig.cloud.counters.writes_noop == 0
+
+
+def assert_the_hub_is_as_declared(rig: Rig) -> None:
+    for id, twin in rig.truth().items():
+        assert twin["status"] == "enabled"
+        if id.endswith("1") or id.startswith("new"):
+            assert twin["tags"]["note"] == "ours"
+        if id[-5:-1] == "0000":
+            assert twin["properties"]["desired"]["target"] == 21.5
+    assert rig.rows("SELECT COUNT(*) FROM drift") == [(0,)]
+    assert rig.rows("SELECT COUNT(*) FROM writes WHERE outcome = 'open'") == [(0,)]
 
 
 def assert_nothing_is_believed_that_nobody_said(rig: Rig, adversary: Adversary) -> None:

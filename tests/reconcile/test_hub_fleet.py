@@ -13,19 +13,16 @@ from typing import Any
 
 import pytest
 
-from fleetsync.core.merge_patch import same, without
-from fleetsync.core.model import DEVICE
+from fleetsync.core.merge_patch import same
 from fleetsync.core.plan import Result
-from fleetsync.providers.iot_hub import KIND
 from fleetsync.transport.limiter import Limited
 from fleetsync.transport.retry import Retrying
 from fleetsync.wiring.rates import limiters_of
 from tests.fakes.http import is_write
 from tests.fakes.inline import run_inline
-from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare
+from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
 
 DEVICES = int(os.environ.get("DEVICES", "2000"))
-VOLATILE = KIND.specs[DEVICE].volatile
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +35,10 @@ def big(make: Callable[..., Rig], **options: Any) -> Rig:
 
 
 def assert_equal_row_by_row(rig: Rig) -> None:
-    mirrored, truth = rig.documents(), rig.truth()
-    assert mirrored.keys() == truth.keys()
+    found, truth = mirrored(rig), true(rig)
+    assert found.keys() == truth.keys()
     for id, document in truth.items():
-        assert same(without(mirrored[id], VOLATILE), without(document, VOLATILE)), id
+        assert same(found[id], document), id
 
 
 async def test_two_hundred_devices_come_go_and_are_made_anew_while_the_index_lags(make: Callable[..., Rig]) -> None:

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from fleetsync.core.merge_patch import without
 from fleetsync.core.model import DEVICE
 from fleetsync.errors import UnreachableError
-from fleetsync.providers.iot_hub import CONFIGURATION, KIND, MODULE
+from fleetsync.providers.iot_hub import CONFIGURATION, MODULE
 from fleetsync.simulator import parse_faults
 from fleetsync.simulator.iot_hub_records import Record
 from tests.fakes.http import lost, refused
-from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare
-
-VOLATILE = KIND.specs[DEVICE].volatile
+from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
 
 
 def is_twin_read(request: Any) -> bool:
@@ -26,15 +23,6 @@ def is_twin_read(request: Any) -> bool:
 
 def lag(rig: Rig, seconds: float) -> None:
     rig.cloud.hub.state.registry.index.lag_s = seconds
-
-
-def stored(rig: Rig) -> dict[str, Any]:
-    """Return the mirror's devices without what only says that they are alive."""
-    return {id: without(document, VOLATILE) for id, document in rig.documents().items()}
-
-
-def true(rig: Rig) -> dict[str, Any]:
-    return {id: without(document, VOLATILE) for id, document in rig.truth().items()}
 
 
 def show(rig: Rig, id: str, record: Record | None) -> None:
@@ -50,7 +38,7 @@ async def test_a_hub_is_mirrored_with_its_modules_and_configurations(hub: Rig) -
     hub.settings = replace(hub.settings, resources=(DEVICE, MODULE, CONFIGURATION))
     done = await hub.cycle()
     assert done.complete
-    assert stored(hub) == true(hub)
+    assert mirrored(hub) == true(hub)
     assert hub.rows("SELECT count(*) FROM modules WHERE device_id || '/' || module_id = id") == [(3,)]
     assert hub.rows("SELECT count(*) FROM configurations WHERE target_condition IS NOT NULL AND priority >= 0")[0][0]
     assert not hub.http.count(is_twin_read)
@@ -88,7 +76,7 @@ async def test_after_a_write_an_older_row_of_the_index_is_not_believed(hub: Rig)
     assert done.plan is not None
     assert done.plan.is_empty
     assert hub.events() == written
-    assert stored(hub) == true(hub)
+    assert mirrored(hub) == true(hub)
     assert len(hub.carried_out()) == 12
 
 
@@ -98,7 +86,7 @@ async def test_a_newer_row_is_believed_without_asking(hub: Rig) -> None:
     hub.cloud.hub.report(id, {"temperature": 99})
     hub.cloud.hub.operator_edit(id, {"properties": {"desired": {"interval": 7}}})
     await hub.cycle()
-    assert stored(hub) == true(hub)
+    assert mirrored(hub) == true(hub)
     assert hub.events()[-1] == (id, "updated")
     assert not hub.http.count(is_twin_read)
 
@@ -128,7 +116,7 @@ async def test_a_device_made_anew_under_its_id_is_replaced(hub: Rig) -> None:
     hub.cloud.hub.recreate_device(id, {"tags": {"note": "young"}})
     await hub.cycle()
     assert hub.events()[-1] == (id, "replaced")
-    assert stored(hub) == true(hub)
+    assert mirrored(hub) == true(hub)
     [[patch]] = hub.rows("SELECT patch FROM history WHERE event = 'replaced'")
     assert json.loads(patch)["tags"]["note"] == "young"
 
@@ -183,7 +171,7 @@ async def test_an_older_row_under_the_same_etag_is_not_believed(hub: Rig) -> Non
     show(hub, id, old)
     before = hub.events()
     await hub.cycle()
-    assert stored(hub)[id] == true(hub)[id]
+    assert mirrored(hub)[id] == true(hub)[id]
     assert hub.events() == before
 
 
@@ -195,7 +183,7 @@ async def test_what_comes_back_is_returned(hub: Rig) -> None:
     hub.cloud.hub.add_device(id)
     await hub.cycle()
     assert [event for one, event in hub.events() if one == id] == ["added", "gone", "returned"]
-    assert stored(hub) == true(hub)
+    assert mirrored(hub) == true(hub)
 
 
 async def test_a_failing_over_hub_makes_nothing_gone(hub: Rig) -> None:
@@ -234,7 +222,7 @@ async def test_a_service_that_answers_no_read_at_all_cuts_the_listing_short(hub:
     assert isinstance(done.error, UnreachableError)
     hub.http.heal()
     await hub.cycle()
-    assert stored(hub) == true(hub)
+    assert mirrored(hub) == true(hub)
 
 
 async def test_a_listing_far_below_the_registry_s_own_count_is_refused_even_the_first(hub: Rig) -> None:
@@ -287,7 +275,7 @@ async def test_however_the_index_lags_the_mirror_ends_as_the_hub_is(make: Callab
         await rig.clock.advance(120)
         await rig.cycle()
         await rig.cycle()
-        assert stored(rig) == true(rig)
+        assert mirrored(rig) == true(rig)
         log = hub.happenings()[began:]
         deleted = {one.device_id for one in log if one.what in ("deleted", "recreated")}
         events = rig.events()
