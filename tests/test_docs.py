@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fleetsync.mirror.mirror import open_mirror, reading
+from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
 from tests.fakes.clock import FakeClock
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VIEW = re.compile(r"^#### `(\w+)`\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
-QUESTIONS = README.split("## What you can ask")[1].split("\n## ")[0]
 
 
 @pytest.fixture
@@ -53,17 +52,6 @@ def _declarable() -> Iterator[tuple[tuple[str, str], str]]:
         _, first, type, paths, _ = (cell.strip() for cell in line.split("|"))
         kind = first or kind
         yield (kind, type), paths
-
-
-async def test_every_question_of_the_readme_can_be_asked(database: Path) -> None:
-    questions = [q.strip() for q in re.split(r";\n", QUESTIONS) if "SELECT" in q]
-    assert len(questions) >= 7
-    with reading(database, FakeClock()) as reader:
-        for question in questions:
-            sql = "\n".join(line for line in question.splitlines() if not line.strip().startswith("--"))
-            columns, rows = reader.question(sql[sql.index("SELECT") :])
-            assert columns
-            list(rows)
 
 
 def test_every_declarable_path_is_in_the_readme() -> None:

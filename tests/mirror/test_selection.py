@@ -48,6 +48,7 @@ def ids(bench: Bench, where: str | None, **more: Any) -> list[str]:
     [
         (None, ["bare", "lyon", "oslo"]),
         ("tags ->> 'site' = 'oslo'", ["oslo"]),
+        ("tags ->> 'site' IS DISTINCT FROM 'oslo'", ["bare", "lyon"]),
         ("tags -> 'k' = '21'", ["oslo"]),
         ("tags -> 'b' = 'true'", ["oslo"]),
         ("CAST(tags ->> 'n' AS numeric) > 21", ["oslo"]),
