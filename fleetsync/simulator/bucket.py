@@ -56,6 +56,11 @@ class Bucket:
         self._tokens = limit.burst if limit else 0.0
         self._filled_at: float | None = None
 
+    @property
+    def left(self) -> float | None:
+        """Return the tokens that the last request left; None without a limit."""
+        return None if self.limit is None else max(0.0, self._tokens)
+
     def take(self, at: float) -> bool:
         """Take a token, and return whether there was one."""
         return self.wait_s(at) is not None

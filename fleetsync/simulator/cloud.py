@@ -13,8 +13,13 @@ from uuid import UUID
 
 from fleetsync.simulator import control
 from fleetsync.simulator.application import Application
+from fleetsync.simulator.arm import Arm
+from fleetsync.simulator.arm import Frontage as ArmFrontage
+from fleetsync.simulator.arm_lists import DEFAULT_SIZE as ARM_PAGE_SIZE
+from fleetsync.simulator.arm_parts import ArmOptions, assembled, subscription_of
+from fleetsync.simulator.arm_throttles import limits as arm_limits
 from fleetsync.simulator.bucket import Limit
-from fleetsync.simulator.configuration import Facts, HubFacts, configuration
+from fleetsync.simulator.configuration import ArmFacts, Facts, HubFacts, configuration
 from fleetsync.simulator.counters import Counters, CounterSnapshot, LogLine
 from fleetsync.simulator.desk import Desk
 from fleetsync.simulator.entra import Entra, Registration
@@ -35,7 +40,7 @@ from fleetsync.simulator.server import address_of, listener, served
 from fleetsync.simulator.tls import Folder, prepared
 from fleetsync.simulator.wire import Object, SimRequest, SimResponse
 
-KINDS = ("iot-central", "iot-hub")
+KINDS = ("iot-central", "iot-hub", "sphere-arm", "iot-hub-arm")
 """Every kind of service that can be simulated."""
 
 _YEAR_S = 365 * 86_400
@@ -55,6 +60,11 @@ class Options:
     `hub_units` decide its limits, and `none` is no limit; `hub_daily_quota` are messages, and None is enough for all.
     `hub_page_size` is the most rows that a page of a query holds, whatever is asked for. `index_lag_s` is how much
     later than a read a query sees a write.
+
+    Azure Resource Manager, for `sphere-arm` and `iot-hub-arm`, listens at `arm_listen`, or else at the third port after
+    `listen`. `sphere_devices` is how many Azure Sphere devices there are, a quarter of `devices` when None. `arm_rate`
+    is `documented`, `none`, or a rate for every class of methods; `arm_retry_after` is what a 429 asks for.
+    `arm_page_size` is how much a page holds, `arm_link_size` how many bytes the URL of an operation has.
     """
 
     listen: str = "127.0.0.1:0"
@@ -76,6 +86,12 @@ class Options:
     hub_daily_quota: int | None = None
     hub_page_size: int = DEFAULT_SIZE
     index_lag_s: float = 0.5
+    arm_listen: str | None = None
+    sphere_devices: int | None = None
+    arm_rate: str = "documented"
+    arm_retry_after: str = "1"
+    arm_page_size: int = ARM_PAGE_SIZE
+    arm_link_size: int = 3050
 
     def devices_of(self, kind: str) -> int:
         """Return how many devices a service of this kind begins with; none where it is not asked for."""
@@ -83,6 +99,10 @@ class Options:
             return 0
         if kind == "iot-central":
             return self.devices
+        if kind == "iot-hub-arm":
+            return 0
+        if kind.startswith("sphere"):
+            return self.devices // 4 if self.sphere_devices is None else self.sphere_devices
         if self.hub_devices is not None:
             return self.hub_devices
         return self.devices // 2 if "iot-central" in self.kinds else self.devices
@@ -130,11 +150,13 @@ class Cloud:
         self._books = Counters()
         self.faults = parse_faults(options.faults)
         self.url = _url(options, options.listen)
-        self.hub_url = _url(options, _hub_address(options))
+        self.hub_url = _url(options, _beside(options.listen, options.hub_listen, 1))
+        self.arm_url = _url(options, _beside(options.listen, options.arm_listen, 3))
         self.entra = self._make_entra()
         self.application = Application(seed=options.seed, devices=options.devices_of("iot-central"), at=now())
         self.central = self._make_central()
         self._hub = self._make_hub() if "iot-hub" in options.kinds else None
+        self._arm = self._make_arm() if {"sphere-arm", "iot-hub-arm"} & set(options.kinds) else None
 
     @property
     def hub(self) -> IotHub:
@@ -146,6 +168,17 @@ class Cloud:
         if self._hub is None:
             raise SimulatorError('no IoT Hub is simulated; "iot-hub" has to be one of the kinds')
         return self._hub
+
+    @property
+    def arm(self) -> Arm:
+        """Azure Resource Manager.
+
+        Raises:
+            SimulatorError: there is none, as `Options.kinds` asks for nothing that is behind it.
+        """
+        if self._arm is None:
+            raise SimulatorError('nothing is simulated behind Azure Resource Manager; "sphere-arm" is one such kind')
+        return self._arm
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -202,6 +235,8 @@ class Cloud:
         self._desk.renew()
         if self._hub is not None:
             self._hub.renew()
+        if self._arm is not None:
+            self._arm.renew()
 
     def handle(self, request: SimRequest) -> SimResponse:
         """Answer a request to `url`, where the sign-in and IoT Central are."""
@@ -223,6 +258,16 @@ class Cloud:
             return control.page(self, request)
         return self.hub.handle(request)
 
+    def handle_arm(self, request: SimRequest) -> SimResponse:
+        """Answer a request to `arm_url`.
+
+        Raises:
+            SimulatorError: there is no Azure Resource Manager.
+        """
+        if control.serves(request.path):
+            return control.page(self, request)
+        return self.arm.handle(request)
+
     def configuration(self) -> str:
         """Return a TOML configuration that fits this cloud where it listens."""
         options = self.options
@@ -236,6 +281,9 @@ class Cloud:
                 limit=Limit.parse(self.options.rate),
                 has_central="iot-central" in options.kinds,
                 hub=hub if self._hub else None,
+                arm=ArmFacts(url=self.arm_url, subscription=self._arm.subscription) if self._arm else None,
+                has_catalog="sphere-arm" in options.kinds,
+                has_hub_arm="iot-hub-arm" in options.kinds,
             )
         )
 
@@ -255,10 +303,14 @@ class Cloud:
             self.central.origin = self.entra.origin = self.url
             await stack.enter_async_context(served(self.handle, sock, context))
             if self._hub is not None:
-                sock = listener(_hub_address(self.options))
+                sock = listener(_beside(self.options.listen, self.options.hub_listen, 1))
                 self.hub_url = _url(self.options, address_of(sock))
                 self._move_hub(self._hub, folder)
                 await stack.enter_async_context(served(self.handle_hub, sock, context))
+            if self._arm is not None:
+                sock = listener(_beside(self.options.listen, self.options.arm_listen, 3))
+                self.arm_url = self._arm.origin = _url(self.options, address_of(sock))
+                await stack.enter_async_context(served(self.handle_arm, sock, context))
             yield address
 
     def _move_hub(self, hub: IotHub, folder: Folder | None) -> None:
@@ -331,6 +383,31 @@ class Cloud:
             counters=self._books,
         )
 
+    def _make_arm(self) -> Arm:
+        options, at = self.options, self._now()
+        desks = {
+            name: self._make_desk(f"arm.{name}", limit)
+            for name, limit in arm_limits(options.arm_rate, options.arm_retry_after).items()
+        }
+        frontage = ArmFrontage(
+            desks=desks,
+            bearer=self.entra.is_good,
+            anonymous=options.tls is None,
+            subscription=subscription_of(options.seed),
+        )
+        chosen = ArmOptions(
+            devices=options.devices_of("sphere-arm") if "sphere-arm" in options.kinds else None,
+            hubs=(options.hub_tier, options.hub_units, self._hub_counts) if "iot-hub-arm" in options.kinds else None,
+            page_size=options.arm_page_size,
+            link_size=options.arm_link_size,
+        )
+        arm = assembled(chosen, frontage, self._books, seed=options.seed, at=at)
+        arm.origin = self.arm_url
+        return arm
+
+    def _hub_counts(self) -> Mapping[str, int]:
+        return {} if self._hub is None else self._hub.state.registry.statistics()
+
     def _make_desk(self, name: str, limit: Limit | None, *, patience_s: float = 0.0) -> Desk:
         return Desk(
             name=name,
@@ -351,7 +428,9 @@ def _check(options: Options) -> None:
         raise SimulatorError("the number of devices and the latency cannot be negative")
     if min(options.hub_devices or 0, options.index_lag_s, options.hub_daily_quota or 0, options.hub_page_size - 1) < 0:
         raise SimulatorError("devices, lag and quota of the hub cannot be negative, and its pages hold something")
-    for address in (options.listen, options.hub_listen):
+    if (options.sphere_devices or 0) < 0:
+        raise SimulatorError("the number of Azure Sphere devices cannot be negative")
+    for address in (options.listen, options.hub_listen, options.arm_listen):
         if address is not None and options.tls is None and not _is_loopback(address):
             raise SimulatorError(f'listen address "{address}" is not a loopback address, which needs --tls')
 
@@ -364,11 +443,12 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _hub_address(options: Options) -> str:
-    if options.hub_listen is not None:
-        return options.hub_listen
-    host, _, port = options.listen.rpartition(":")
-    return f"{host}:{int(port) + 1}" if port.isdecimal() and int(port) else options.listen
+def _beside(listen: str, own: str | None, distance: int) -> str:
+    """Return the address that is wanted, or the one so many ports after `listen`; port 0 stays a free one."""
+    if own is not None:
+        return own
+    host, _, port = listen.rpartition(":")
+    return f"{host}:{int(port) + distance}" if port.isdecimal() and int(port) else listen
 
 
 def _url(options: Options, address: str) -> str:

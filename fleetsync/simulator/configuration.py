@@ -18,6 +18,14 @@ class HubFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmFacts:
+    """What is to be said of Azure Resource Manager."""
+
+    url: str
+    subscription: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the configuration is made of; without a folder there is no TLS and no sign-in.
 
@@ -31,6 +39,9 @@ class Facts:
     limit: Limit | None
     has_central: bool = True
     hub: HubFacts | None = None
+    arm: ArmFacts | None = None
+    has_catalog: bool = False
+    has_hub_arm: bool = False
 
 
 def configuration(facts: Facts) -> str:
@@ -38,6 +49,10 @@ def configuration(facts: Facts) -> str:
     sources = [_central(facts)] if facts.has_central else []
     if facts.hub is not None:
         sources.append(_hub(facts, facts.hub))
+    if facts.arm is not None and facts.has_catalog:
+        sources.append(_behind_arm(facts, facts.arm, "catalog", "sphere-arm"))
+    if facts.arm is not None and facts.has_hub_arm:
+        sources.append(_behind_arm(facts, facts.arm, "hub-arm", "iot-hub-arm"))
     return "\n\n".join("\n".join(lines) for lines in sources) + "\n"
 
 
@@ -54,6 +69,21 @@ def _hub(facts: Facts, hub: HubFacts) -> list[str]:
     else:
         lines += [f"tier = {_text(hub.tier)}", f"units = {hub.units}"]
     return lines + (_without_tls("hub") if facts.folder is None else _hub_with_tls(facts, facts.folder))
+
+
+def _behind_arm(facts: Facts, arm: ArmFacts, source: str, kind: str) -> list[str]:
+    lines = [f"[sources.{source}]", f"kind = {_text(kind)}", f"url = {_text(arm.url)}"]
+    lines.append(f"subscription = {_text(arm.subscription)}")
+    if facts.folder is None:
+        return lines + _without_tls(source)
+    return [
+        *lines,
+        f"ca_file = {_text(facts.folder / 'ca.pem')}",
+        f"authority = {_text(facts.url)}",
+        "",
+        f"[sources.{source}.auth]",
+        *_client_secret(facts, facts.folder),
+    ]
 
 
 def _without_tls(source: str) -> list[str]:

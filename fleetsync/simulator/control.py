@@ -8,9 +8,13 @@
 | POST /_simulator/faults   | set the faults; the body is a specification         |
 | POST /_simulator/operator | `{"id": ..., "patch": {...}}`: a second operator edits a device |
 | POST /_simulator/hub/operator | the same at the IoT Hub; the patch has `tags`, `properties.desired`, `status` |
+| GET /_simulator/arm       | every Azure Sphere device behind Azure Resource Manager, as it really is |
+| GET /_simulator/arm/moves | which of them were moved                            |
+| GET /_simulator/arm/log   | the last requests to Azure Resource Manager         |
+| POST /_simulator/arm/operator | the same there; the id is that of a resource, the patch has `tags` or `properties` |
 | POST /_simulator/reset    | begin the counters anew                             |
 
-They are the same at the address of the IoT Hub. They are not limited, not counted, have no faults and ask for no token.
+They are the same at every address. They are not limited, not counted, have no faults and ask for no token.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from fleetsync.simulator.errors import SimulatorError
 from fleetsync.simulator.faults import parse_faults
-from fleetsync.simulator.wire import SimRequest, SimResponse, json_answer
+from fleetsync.simulator.wire import Object, SimRequest, SimResponse, json_answer
 
 if TYPE_CHECKING:
     from fleetsync.simulator.cloud import Cloud
@@ -43,31 +47,20 @@ def page(cloud: Cloud, request: SimRequest) -> SimResponse:
 
 
 def _page(cloud: Cloud, request: SimRequest) -> SimResponse:
-    document: object
-    match request.method, request.path.removeprefix(PREFIX).rstrip("/"):
-        case "GET", "":
-            document = {"faults_set": _specs(cloud), **asdict(cloud.counters)}
-        case "GET", "/devices":
-            document = {"devices": cloud.truth()}
-        case "GET", "/log":
-            document = {"log": [asdict(line) for line in cloud.log()]}
-        case "POST", "/faults":
-            cloud.faults = parse_faults(request.body.decode(errors="replace"))
-            document = {"faults_set": _specs(cloud)}
-        case "GET", "/hub":
-            document = {"devices": cloud.hub.truth()}
-        case "GET", "/hub/happenings":
-            document = {"happenings": [asdict(happening) for happening in cloud.hub.happenings()]}
-        case "POST", "/operator":
-            document = {"changed": _edited(request, cloud.operator_edit)}
-        case "POST", "/hub/operator":
-            document = {"changed": _edited(request, cloud.hub.operator_edit)}
-        case "POST", "/reset":
-            cloud.reset_counters()
-            document = {}
-        case _:
-            return json_answer({"error": "no such page"}, status=404)
-    return json_answer(document)
+    made = _PAGES.get((request.method, request.path.removeprefix(PREFIX).rstrip("/")))
+    if made is None:
+        return json_answer({"error": "no such page"}, status=404)
+    return json_answer(made(cloud, request))
+
+
+def _set_faults(cloud: Cloud, request: SimRequest) -> Object:
+    cloud.faults = parse_faults(request.body.decode(errors="replace"))
+    return {"faults_set": _specs(cloud)}
+
+
+def _reset(cloud: Cloud, _request: SimRequest) -> Object:
+    cloud.reset_counters()
+    return {}
 
 
 def _specs(cloud: Cloud) -> list[str]:
@@ -80,3 +73,20 @@ def _edited(request: SimRequest, edit: Callable[[str, Mapping[str, object]], boo
     if not isinstance(id_, str) or not isinstance(patch, dict):
         raise SimulatorError('an edit is like {"id": "...", "patch": {...}}')
     return edit(id_, patch)
+
+
+_PAGES: Mapping[tuple[str, str], Callable[[Cloud, SimRequest], Object]] = {
+    ("GET", ""): lambda cloud, _: {"faults_set": _specs(cloud), **asdict(cloud.counters)},
+    ("GET", "/devices"): lambda cloud, _: {"devices": cloud.truth()},
+    ("GET", "/log"): lambda cloud, _: {"log": [asdict(line) for line in cloud.log()]},
+    ("GET", "/hub"): lambda cloud, _: {"devices": cloud.hub.truth()},
+    ("GET", "/hub/happenings"): lambda cloud, _: {"happenings": [asdict(one) for one in cloud.hub.happenings()]},
+    ("GET", "/arm"): lambda cloud, _: {"devices": cloud.arm.truth()},
+    ("GET", "/arm/moves"): lambda cloud, _: {"moves": [asdict(move) for move in cloud.arm.moves()]},
+    ("GET", "/arm/log"): lambda cloud, _: {"log": [asdict(line) for line in cloud.arm.log()]},
+    ("POST", "/faults"): _set_faults,
+    ("POST", "/operator"): lambda cloud, request: {"changed": _edited(request, cloud.operator_edit)},
+    ("POST", "/hub/operator"): lambda cloud, request: {"changed": _edited(request, cloud.hub.operator_edit)},
+    ("POST", "/arm/operator"): lambda cloud, request: {"changed": _edited(request, cloud.arm.operator_edit)},
+    ("POST", "/reset"): _reset,
+}

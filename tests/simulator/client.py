@@ -124,3 +124,68 @@ def next_target(page: dict[str, Any]) -> str | None:
 
 def quoted(etag: str) -> str:
     return etag if etag.startswith('"') else f'"{etag}"'
+
+
+SPHERE_VERSION = "2024-04-01"
+HUB_ARM_VERSION = "2023-06-30"
+
+
+@dataclass
+class ArmClient:
+    """A careful client of the simulated Azure Resource Manager."""
+
+    cloud: Cloud
+    clock: HandClock
+
+    @property
+    def subscription(self) -> str:
+        return f"/subscriptions/{self.cloud.arm.subscription}"
+
+    @property
+    def catalog(self) -> str:
+        return f"{self.subscription}/resourceGroups/Sphere-Prod/providers/Microsoft.AzureSphere/catalogs/MainCatalog"
+
+    @property
+    def hub(self) -> str:
+        return f"{self.subscription}/resourceGroups/IoT-Hubs/providers/Microsoft.Devices/IotHubs/fleet-hub"
+
+    def send(self, method: str, target: str, body: object = None, **headers: str) -> SimResponse:
+        found = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.cloud.handle_arm(SimRequest(method=method, target=target, headers=found, body=content))
+
+    def call(self, method: str, id: str, body: object = None, **headers: str) -> SimResponse:
+        """Send a request about an ARM id, as it stands in a document."""
+        version = HUB_ARM_VERSION if "/Microsoft.Devices/" in id else SPHERE_VERSION
+        return self.send(method, f"{quote(id)}?api-version={version}", body, **headers)
+
+    def pages(self, id: str, method: str = "GET", body: object = None) -> list[dict[str, Any]]:
+        found = [self.call(method, id, body).json()]
+        while (target := next_target(found[-1])) is not None:
+            answer = self.send("GET", target)
+            assert answer.status == 200, answer.body
+            found.append(answer.json())
+        return found
+
+    def listed(self, id: str, method: str = "GET", body: object = None) -> list[dict[str, Any]]:
+        return [item for page in self.pages(id, method, body) for item in page["value"]]
+
+    def devices(self) -> list[dict[str, Any]]:
+        return self.listed(f"{self.catalog}/listDevices", "POST")
+
+    def group(self, place: str = "ColdChain/Field Test") -> str:
+        product, group = place.split("/")
+        return f"{self.catalog}/products/{product}/deviceGroups/{group}"
+
+    def move(self, device: str, place: str = "ColdChain/Field Test") -> SimResponse:
+        """Move a device, by its ARM id, to a group of the catalog."""
+        return self.call("PATCH", device, {"properties": {"deviceGroupId": self.group(place)}})
+
+    def poll(self, url: str) -> SimResponse:
+        return self.send("GET", url.removeprefix(self.cloud.arm_url))
+
+
+def error_code(answer: SimResponse) -> tuple[int, object]:
+    """Return status and code of an error in either shape."""
+    document = answer.json()
+    return answer.status, document.get("error", document).get("code")

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from fleetsync.simulator import Cloud, Options
-from tests.simulator.client import Client, HandClock, HubClient
+from tests.simulator.client import ArmClient, Client, HandClock, HubClient
 
 OPTIONS = Options(devices=60, seed=7, rate="none", latency_s=0.0)
 
@@ -45,3 +45,26 @@ def make_hub(clock: HandClock) -> Callable[..., HubClient]:
 @pytest.fixture
 def hub(make_hub: Callable[..., HubClient]) -> HubClient:
     return make_hub()
+
+
+@pytest.fixture
+def make_arm(clock: HandClock) -> Callable[..., ArmClient]:
+    """Return a maker of clients of Azure Resource Manager with forty Sphere devices, short pages and no limits."""
+    options = replace(
+        OPTIONS,
+        listen="127.0.0.1:8080",
+        kinds=("sphere-arm", "iot-hub-arm"),
+        sphere_devices=40,
+        arm_rate="none",
+        arm_page_size=10,
+    )
+
+    def made(**changes: object) -> ArmClient:
+        return ArmClient(cloud=Cloud(replace(options, **changes), now=clock), clock=clock)  # type: ignore[arg-type]
+
+    return made
+
+
+@pytest.fixture
+def arm(make_arm: Callable[..., ArmClient]) -> ArmClient:
+    return make_arm()
