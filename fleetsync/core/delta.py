@@ -108,7 +108,7 @@ def _update(known: Stored, resource: Resource, digest: bytes, spec: TypeSpec) ->
     before, after = without(old, spec.volatile), without(new, spec.volatile)
     patch = None if same(before, after) else diff(before, after)
     event = Event.RETURNED if known.gone else None if patch is None else Event.UPDATED
-    if event is Event.UPDATED and spec.succession(old, new) is Succession.REPLACES:
+    if event is Event.UPDATED and (resource.is_another or spec.succession(old, new) is Succession.REPLACES):
         event = Event.REPLACED
     return Update(no=known.no, resource=resource, digest=digest, event=event, patch=patch)
 

@@ -93,6 +93,8 @@ class TypeSpec:
     is back only when a read says so, and what does not follow the stored description is read as well."""
     succession: Callable[[Mapping[str, Any], Mapping[str, Any]], Succession] = follows
     """Pure: what a description is to the stored one; both are decoded documents."""
+    incarnation: Part | None = None
+    """The part that tells two resources apart that had one id after the other; compared where it is known."""
     listed_as: str = "list"
     """The operation class that a page of its listing counts as."""
     page_size: int = 100

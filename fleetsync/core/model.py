@@ -60,13 +60,15 @@ NO_FACTS = Facts()
 class Resource:
     """One resource as its service describes it.
 
-    `document` is the service's JSON byte for byte, but for the secrets that the provider takes out.
+    `document` is the service's JSON byte for byte, but for the secrets that the provider takes out. `is_another` says
+    that it is known not to be the one that had this id before.
     """
 
     id: str
     document: bytes
     etag: ETag | None = None
     facts: Facts = NO_FACTS
+    is_another: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

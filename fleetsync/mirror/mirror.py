@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleetsync.clock import Clock
 from fleetsync.core.kind import Kind, TypeSpec
-from fleetsync.core.model import CycleId, Detail, Resource, ResourceType
+from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey, ResourceType
 from fleetsync.errors import MirrorError
 from fleetsync.mirror import schema, sightings
 from fleetsync.mirror.cycles import Cycles
@@ -41,6 +41,11 @@ class Mirror:
         async with self._writer.transaction() as transaction:
             for one in shown:
                 await sightings.record(transaction, scope, spec, one)
+
+    async def detail(self, key: ResourceKey, part: Part) -> object:
+        """Return a part of a resource, decoded, that was read apart from its listing; None where it is not known."""
+        async with self._writer.transaction() as transaction:
+            return await sightings.detail(transaction, key, part)
 
     async def prune(self, *, history_s: float, gone_s: float, cycles_s: float) -> int:
         """Forget what is older than these seconds; see `prune.py`."""

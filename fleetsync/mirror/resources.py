@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, null, select, update
+from sqlalchemy import bindparam, case, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
@@ -58,11 +58,13 @@ _REWRITE = Prepared(
         changed_at=func.coalesce(bindparam("b_changed_at"), resource.c.changed_at),
         seen_at=bindparam("b_seen_at"),
         seen_by=bindparam("b_seen_by"),
+        # What was read of another resource that had this id says nothing about this one.
+        details=case((bindparam("b_replaced"), null()), else_=resource.c.details),
         missed_since=null(),
         gone_at=null(),
         gone_reason=null(),
     ),
-    tuple(f"b_{name}" for name in (*_DESCRIPTION, "changed_at", "seen_at", "seen_by", "no")),
+    tuple(f"b_{name}" for name in (*_DESCRIPTION, "changed_at", "seen_at", "seen_by", "replaced", "no")),
 )
 _SIGHT = Prepared(
     update(resource)
@@ -145,7 +147,7 @@ async def _add(transaction: Transaction, scope: Scope, added: list[tuple[Resourc
 
 def _rewritten(one: Update, at: str, cycle: CycleId) -> tuple[Any, ...]:
     changed_at = None if one.event is None else at
-    return (*_described(one.resource, one.digest), changed_at, at, cycle, one.no)
+    return (*_described(one.resource, one.digest), changed_at, at, cycle, one.event is Event.REPLACED, one.no)
 
 
 def _described(new: Resource, digest: bytes) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.delta import Event, compare, digest_of
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import diff, same
-from fleetsync.core.model import Detail, Resource
+from fleetsync.core.model import Detail, Part, Resource, ResourceKey
 from fleetsync.mirror import resources
 from fleetsync.mirror.engine import Transaction
 from fleetsync.mirror.resources import Scope
@@ -20,6 +20,13 @@ _DETAILS = select(resource.c.no, resource.c.details, resource.c.missed_since.is_
     resource.c.type == bindparam("type"),
     resource.c.id == bindparam("id"),
 )
+
+
+async def detail(transaction: Transaction, key: ResourceKey, part: Part) -> object:
+    """Return a part of a resource, decoded, that was read apart from its listing; None where it is not known."""
+    rows = await transaction.rows(_DETAILS, {"source": key.source, "type": key.type, "id": key.id})
+    details = msgspec.json.decode(rows[0].details) if rows and rows[0].details else {}
+    return details.get(part)
 
 
 async def record(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource | Detail) -> None:

@@ -56,12 +56,13 @@ class Source(Protocol):
 class Written:
     """The answer to a write. `shown` is what it says the resource is now, None if it does not say.
 
-    With an `operation` the service has only begun it.
+    `also` are parts of it that the answer told besides. With an `operation` the service has only begun it.
     """
 
     shown: Resource | Detail | None
     status: int
     request_id: str | None
+    also: tuple[Detail, ...] = ()
     operation: Operation | None = None
 
 

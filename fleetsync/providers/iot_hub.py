@@ -178,6 +178,7 @@ KIND = Kind(
             volatile=_ALIVE,
             lags=True,
             succession=succession,
+            incarnation=IDENTITY,
             writable=(
                 *_TWIN_WRITABLE,
                 Writable(path=("status",), part=IDENTITY, value=Literal["enabled", "disabled"]),
@@ -239,6 +240,12 @@ class _Configured(msgspec.Struct):
     """What every configuration has."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Incarnation(msgspec.Struct, rename="camel"):
+    """What changes when a device is deleted and made again."""
+
+    generation_id: str
 
 
 class _Statistics(msgspec.Struct, rename="camel"):
@@ -303,8 +310,10 @@ class IotHub(Target):
         return response.decode(_Statistics).total_device_count
 
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
-        """Raise: listings carry everything."""
-        raise LookupError(f"no part {part!r} of {key} to read")
+        """Return of a device's identity what tells it from another that had the same id; listings carry the rest."""
+        if part != IDENTITY:
+            raise LookupError(f"no part {part!r} of {key} to read")
+        return _incarnation(key, await self._found(self._get(_identity_path(key), "registry")))
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:  # noqa: ARG002 - the contract's
         """Return tags, desired properties without the service's own members, and the status; of configurations all."""
@@ -352,10 +361,11 @@ class IotHub(Target):
 
     async def _put_identity(self, change: Change) -> Written:
         """Put the whole identity, read just now, with the change in it. Nothing of it stays here: it holds keys."""
-        path = f"/devices/{segment(change.key.id, change.key)}"
+        path = _identity_path(change.key)
         identity = await self._current(path, change, operation="registry")
         response = await self._found(self._write("PUT", path, change, identity, "registry"))
-        return Written(shown=None, status=response.status, request_id=response.request_id)
+        also = _incarnation(change.key, response)
+        return Written(shown=None, also=(also,), status=response.status, request_id=response.request_id)
 
     async def _put_configuration(self, change: Change) -> Written:
         path = self._configuration_path(change.key)
@@ -422,6 +432,16 @@ class IotHub(Target):
 
     def _configuration_path(self, key: ResourceKey) -> str:
         return f"/configurations/{segment(key.id, key)}"
+
+
+def _identity_path(key: ResourceKey) -> str:
+    return f"/devices/{segment(key.id, key)}"
+
+
+def _incarnation(key: ResourceKey, response: Response) -> Detail:
+    """Return what may be kept of an answer that holds keys."""
+    document = msgspec.json.encode(response.decode(_Incarnation))
+    return Detail(id=key.id, part=IDENTITY, document=document)
 
 
 def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], following: Cursor | None = None) -> Page:

@@ -198,7 +198,11 @@ class Apply:
         guard = current.guard or change.guard
         if guard.kind is GuardKind.REREAD and change.guard.kind is not GuardKind.REREAD:
             return _Unsent(result=Result.CONFLICT, error="the service shows no ETag for it any more")
-        return replace(change, leaves=tuple(unmet), guard=guard)
+        decided = replace(change, leaves=tuple(unmet), guard=guard)
+        objections = self._target.objections(decided, current.shown) if isinstance(current.shown, Resource) else ()
+        refused = {one.path for one in objections}
+        leaves = tuple(leaf for leaf in unmet if leaf.path not in refused)
+        return replace(decided, leaves=leaves) if leaves else _Unsent(result=Result.CONFLICT, error=objections[0].by)
 
     async def _unsent(self, change: Change, attempt: Attempt, why: _Unsent, current: Current) -> Outcome:
         """Record a change that was not sent."""
@@ -265,12 +269,11 @@ class Apply:
             request_id=written.request_id,
             error=not_taken_over(missing) if missing else None,
         )
-        return await self._conclude(id, outcome, current.shown)
+        return await self._conclude(id, outcome, current.shown, *written.also)
 
-    async def _conclude(self, id: int, outcome: Outcome, shown: Resource | Detail | None = None) -> Outcome:
+    async def _conclude(self, id: int, outcome: Outcome, *shown: Resource | Detail) -> Outcome:
         spec = self._target.kind.specs[outcome.key.type]
-        shown_all = () if shown is None else (shown,)
-        await self._mirror.journal.conclude(id, outcome, cycle=self._cycle, spec=spec, shown=shown_all)
+        await self._mirror.journal.conclude(id, outcome, cycle=self._cycle, spec=spec, shown=shown)
         return outcome
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
+from fleetsync.core.merge_patch import same
 from fleetsync.core.model import Page, Resource, ResourceKey, Unreadable
 from fleetsync.errors import NotFoundError, SourceError
 from fleetsync.mirror.listings import Listing
@@ -25,6 +28,16 @@ async def settled(source: Source, going: Listing, mirror: Mirror, pages: Sequenc
     return [await _settled(source, going, mirror, page) for page in pages]
 
 
+async def _read(source: Source, going: Listing, mirror: Mirror, key: ResourceKey) -> Resource:
+    """Return a resource as it is now, and whether it is another than the one that is stored, where that can be told."""
+    resource, part = await source.read(key), going.spec.incarnation
+    known = await mirror.detail(key, part) if part is not None else None
+    if part is None or known is None:
+        return resource
+    now = msgspec.json.decode((await source.detail(key, part)).document)
+    return replace(resource, is_another=not same(known, now))
+
+
 async def _settled(source: Source, going: Listing, mirror: Mirror, page: Page) -> Page:
     doubtful = await mirror.listings.doubtful(going, page)
     if not doubtful:
@@ -33,7 +46,7 @@ async def _settled(source: Source, going: Listing, mirror: Mirror, page: Page) -
 
     async def ask(id: str) -> None:
         try:
-            found[id] = await source.read(ResourceKey(source.name, going.type, id))
+            found[id] = await _read(source, going, mirror, ResourceKey(source.name, going.type, id))
         except NotFoundError:
             found[id] = None
         except SourceError as error:

@@ -12,8 +12,9 @@ from fleetsync.core.model import DEVICE
 from fleetsync.errors import UnreachableError
 from fleetsync.providers.iot_hub import CONFIGURATION, MODULE
 from fleetsync.simulator import parse_faults
+from fleetsync.simulator.iot_hub_fleet import BASELINE_AUTHOR
 from fleetsync.simulator.iot_hub_records import Record
-from tests.fakes.http import lost, refused
+from tests.fakes.http import is_write, lost, refused
 from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
 
 
@@ -284,3 +285,61 @@ async def test_however_the_index_lags_the_mirror_ends_as_the_hub_is(make: Callab
         gone = {id for (id,) in rig.rows("SELECT id FROM resources WHERE gone_at IS NOT NULL")}
         assert known - set(rig.truth()) <= gone
         assert not gone & set(rig.truth())
+
+
+async def grow(hub: Rig, id: str, times: int = 100) -> None:
+    """Let a device count higher than it ever did."""
+    for number in range(times):
+        hub.cloud.hub.report(id, {"temperature": number})
+        hub.cloud.hub.operator_edit(id, {"properties": {"desired": {"interval": number}}})
+
+
+async def test_where_the_incarnation_is_known_it_tells_what_no_version_does(hub: Rig) -> None:
+    await hub.cycle()
+    id, other = hub.ids()[3:5]
+    hub.declarations = [declare({"statusReason": "known"}, where=f"id IN ('{id}', '{other}')")]
+    await hub.cycle(write=True)  # it puts the identity, whose answer names the incarnation
+    hub.declarations = []
+    hub.cloud.hub.recreate_device(id)
+    await grow(hub, id)
+    hub.cloud.hub.operator_edit(other, {"status": "disabled"})
+    await hub.cycle()
+    assert [event for one, event in hub.events() if one == id and event != "released"][-1] == "replaced"
+    assert [event for one, event in hub.events() if one == other and event != "released"][-1] == "updated"
+    assert mirrored(hub) == true(hub)
+    # What was known of the one before is forgotten.
+    assert hub.rows("SELECT id FROM resource WHERE details IS NOT NULL") == [(other,)]
+
+
+async def test_what_a_configuration_took_over_meanwhile_is_not_written_again(hub: Rig) -> None:
+    await hub.cycle()
+    id = next(id for id, twin in sorted(hub.truth().items()) if "$lastUpdatedBy" in json.dumps(twin))
+    desired = hub.truth()[id]["properties"]["desired"]
+    [name] = [
+        name for name, said in desired["$metadata"].items() if "$lastUpdatedBy" in json.dumps(said) and name[0] != "$"
+    ]
+    hub.declarations = [declare({"properties": {"desired": {name: "ours"}}}, where=f"id = '{id}'")]
+    await hub.cycle(write=True)
+    assert hub.writes() == []
+    assert hub.rows('SELECT state, "by" FROM drift') == [
+        ("contested", "the hub's automatic configuration 'canary-baseline'")
+    ]
+
+
+async def test_a_key_that_a_configuration_takes_over_between_plan_and_write_is_left_to_it(hub: Rig) -> None:
+    await hub.cycle()
+    id = sorted(hub.truth())[0]
+    hub.declarations = [declare({"properties": {"desired": {"level": 5}}}, where=f"id = '{id}'")]
+
+    def take_over(_request: Any) -> None:
+        state, at = hub.cloud.hub.state, hub.clock.now().timestamp()
+        record = state.found(id)
+        desired = record.twin.desired.merged({"level": 9}, at=at, author=BASELINE_AUTHOR)
+        state.registry.put(replace(record, twin=record.twin.desiring(desired).touched()), at=at)
+
+    hub.http.when(is_write, before=take_over, times=1)
+    await hub.cycle(write=True)
+    assert hub.truth()[id]["properties"]["desired"]["level"] == 9
+    assert hub.carried_out() == []
+    assert hub.outcomes() == [(id, "conflict"), (id, "conflict")]
+    assert hub.rows("SELECT state FROM drift") == [("contested",)]
