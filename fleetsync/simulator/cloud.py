@@ -19,7 +19,7 @@ from fleetsync.simulator.arm_lists import DEFAULT_SIZE as ARM_PAGE_SIZE
 from fleetsync.simulator.arm_parts import ArmOptions, assembled, subscription_of
 from fleetsync.simulator.arm_throttles import limits as arm_limits
 from fleetsync.simulator.bucket import Limit
-from fleetsync.simulator.configuration import ArmFacts, Facts, HubFacts, configuration
+from fleetsync.simulator.configuration import ArmFacts, Facts, HubFacts, TenantFacts, configuration
 from fleetsync.simulator.counters import Counters, CounterSnapshot, LogLine
 from fleetsync.simulator.desk import Desk
 from fleetsync.simulator.entra import Entra, Registration
@@ -37,10 +37,14 @@ from fleetsync.simulator.iot_hub_state import HubState
 from fleetsync.simulator.iot_hub_throttles import PATIENCE_S, Quota, limits, most_configurations
 from fleetsync.simulator.life import Life
 from fleetsync.simulator.server import address_of, listener, served
+from fleetsync.simulator.sphere_legacy import Doorman as SphereDoorman
+from fleetsync.simulator.sphere_legacy import SphereLegacy
+from fleetsync.simulator.sphere_legacy_pages import DEFAULT_SIZE as SPHERE_PAGE_SIZE
+from fleetsync.simulator.sphere_legacy_state import Tenant
 from fleetsync.simulator.tls import Folder, prepared
 from fleetsync.simulator.wire import Object, SimRequest, SimResponse
 
-KINDS = ("iot-central", "iot-hub", "sphere-arm", "iot-hub-arm")
+KINDS = ("iot-central", "iot-hub", "sphere-legacy", "sphere-arm", "iot-hub-arm")
 """Every kind of service that can be simulated."""
 
 _YEAR_S = 365 * 86_400
@@ -65,6 +69,10 @@ class Options:
     `listen`. `sphere_devices` is how many Azure Sphere devices there are, a quarter of `devices` when None. `arm_rate`
     is `documented`, `none`, or a rate for every class of methods; `arm_retry_after` is what a 429 asks for.
     `arm_page_size` is how much a page holds, `arm_link_size` how many bytes the URL of an operation has.
+
+    The old service of Azure Sphere, `sphere-legacy`, listens at `sphere_listen`, or else at the second port after
+    `listen`. `sphere_rate` is like `rate`, `sphere_page_size` how much its pages hold; a move takes
+    `sphere_operation_s`, and of all moves `sphere_fail_share` fail and `sphere_errors_share` end complete with errors.
     """
 
     listen: str = "127.0.0.1:0"
@@ -92,6 +100,12 @@ class Options:
     arm_retry_after: str = "1"
     arm_page_size: int = ARM_PAGE_SIZE
     arm_link_size: int = 3050
+    sphere_listen: str | None = None
+    sphere_rate: str = "5/s burst 20"
+    sphere_page_size: int = SPHERE_PAGE_SIZE
+    sphere_operation_s: float = 6.0
+    sphere_fail_share: float = 0.0
+    sphere_errors_share: float = 0.0
 
     def devices_of(self, kind: str) -> int:
         """Return how many devices a service of this kind begins with; none where it is not asked for."""
@@ -152,11 +166,13 @@ class Cloud:
         self.url = _url(options, options.listen)
         self.hub_url = _url(options, _beside(options.listen, options.hub_listen, 1))
         self.arm_url = _url(options, _beside(options.listen, options.arm_listen, 3))
+        self.sphere_url = _url(options, _beside(options.listen, options.sphere_listen, 2))
         self.entra = self._make_entra()
         self.application = Application(seed=options.seed, devices=options.devices_of("iot-central"), at=now())
         self.central = self._make_central()
         self._hub = self._make_hub() if "iot-hub" in options.kinds else None
         self._arm = self._make_arm() if {"sphere-arm", "iot-hub-arm"} & set(options.kinds) else None
+        self._sphere = self._make_sphere() if "sphere-legacy" in options.kinds else None
 
     @property
     def hub(self) -> IotHub:
@@ -179,6 +195,17 @@ class Cloud:
         if self._arm is None:
             raise SimulatorError('nothing is simulated behind Azure Resource Manager; "sphere-arm" is one such kind')
         return self._arm
+
+    @property
+    def sphere(self) -> SphereLegacy:
+        """The old service of Azure Sphere.
+
+        Raises:
+            SimulatorError: there is none, as `Options.kinds` does not ask for it.
+        """
+        if self._sphere is None:
+            raise SimulatorError('no Azure Sphere tenant is simulated; "sphere-legacy" has to be one of the kinds')
+        return self._sphere
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -237,6 +264,8 @@ class Cloud:
             self._hub.renew()
         if self._arm is not None:
             self._arm.renew()
+        if self._sphere is not None:
+            self._sphere.renew()
 
     def handle(self, request: SimRequest) -> SimResponse:
         """Answer a request to `url`, where the sign-in and IoT Central are."""
@@ -268,6 +297,16 @@ class Cloud:
             return control.page(self, request)
         return self.arm.handle(request)
 
+    def handle_sphere(self, request: SimRequest) -> SimResponse:
+        """Answer a request to `sphere_url`.
+
+        Raises:
+            SimulatorError: there is no Azure Sphere tenant.
+        """
+        if control.serves(request.path):
+            return control.page(self, request)
+        return self.sphere.handle(request)
+
     def configuration(self) -> str:
         """Return a TOML configuration that fits this cloud where it listens."""
         options = self.options
@@ -284,6 +323,7 @@ class Cloud:
                 arm=ArmFacts(url=self.arm_url, subscription=self._arm.subscription) if self._arm else None,
                 has_catalog="sphere-arm" in options.kinds,
                 has_hub_arm="iot-hub-arm" in options.kinds,
+                tenant=TenantFacts(url=self.sphere_url, id=self._sphere.tenant.id) if self._sphere else None,
             )
         )
 
@@ -311,6 +351,10 @@ class Cloud:
                 sock = listener(_beside(self.options.listen, self.options.arm_listen, 3))
                 self.arm_url = self._arm.origin = _url(self.options, address_of(sock))
                 await stack.enter_async_context(served(self.handle_arm, sock, context))
+            if self._sphere is not None:
+                sock = listener(_beside(self.options.listen, self.options.sphere_listen, 2))
+                self.sphere_url = _url(self.options, address_of(sock))
+                await stack.enter_async_context(served(self.handle_sphere, sock, context))
             yield address
 
     def _move_hub(self, hub: IotHub, folder: Folder | None) -> None:
@@ -408,6 +452,21 @@ class Cloud:
     def _hub_counts(self) -> Mapping[str, int]:
         return {} if self._hub is None else self._hub.state.registry.statistics()
 
+    def _make_sphere(self) -> SphereLegacy:
+        options = self.options
+        sphere = SphereLegacy(
+            Tenant(seed=options.seed, count=options.devices_of("sphere-legacy"), at=self._now()),
+            self._make_desk("sphere-legacy", Limit.parse(options.sphere_rate)),
+            SphereDoorman(bearer=self.entra.is_good, anonymous=options.tls is None),
+            seed=options.seed,
+            page_size=options.sphere_page_size,
+            pace=options.life,
+        )
+        sphere.operations.lasts_s = options.sphere_operation_s
+        sphere.operations.fail_share = options.sphere_fail_share
+        sphere.operations.errors_share = options.sphere_errors_share
+        return sphere
+
     def _make_desk(self, name: str, limit: Limit | None, *, patience_s: float = 0.0) -> Desk:
         return Desk(
             name=name,
@@ -428,9 +487,9 @@ def _check(options: Options) -> None:
         raise SimulatorError("the number of devices and the latency cannot be negative")
     if min(options.hub_devices or 0, options.index_lag_s, options.hub_daily_quota or 0, options.hub_page_size - 1) < 0:
         raise SimulatorError("devices, lag and quota of the hub cannot be negative, and its pages hold something")
-    if (options.sphere_devices or 0) < 0:
-        raise SimulatorError("the number of Azure Sphere devices cannot be negative")
-    for address in (options.listen, options.hub_listen, options.arm_listen):
+    if min(options.sphere_devices or 0, options.sphere_operation_s, options.sphere_page_size - 1) < 0:
+        raise SimulatorError("devices and operations of Azure Sphere cannot be negative, and its pages hold something")
+    for address in (options.listen, options.hub_listen, options.sphere_listen, options.arm_listen):
         if address is not None and options.tls is None and not _is_loopback(address):
             raise SimulatorError(f'listen address "{address}" is not a loopback address, which needs --tls')
 

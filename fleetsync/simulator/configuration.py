@@ -26,6 +26,14 @@ class ArmFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TenantFacts:
+    """What is to be said of an Azure Sphere tenant."""
+
+    url: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the configuration is made of; without a folder there is no TLS and no sign-in.
 
@@ -42,6 +50,7 @@ class Facts:
     arm: ArmFacts | None = None
     has_catalog: bool = False
     has_hub_arm: bool = False
+    tenant: TenantFacts | None = None
 
 
 def configuration(facts: Facts) -> str:
@@ -53,6 +62,8 @@ def configuration(facts: Facts) -> str:
         sources.append(_behind_arm(facts, facts.arm, "catalog", "sphere-arm"))
     if facts.arm is not None and facts.has_hub_arm:
         sources.append(_behind_arm(facts, facts.arm, "hub-arm", "iot-hub-arm"))
+    if facts.tenant is not None:
+        sources.append(_tenant(facts, facts.tenant))
     return "\n\n".join("\n".join(lines) for lines in sources) + "\n"
 
 
@@ -73,7 +84,15 @@ def _hub(facts: Facts, hub: HubFacts) -> list[str]:
 
 def _behind_arm(facts: Facts, arm: ArmFacts, source: str, kind: str) -> list[str]:
     lines = [f"[sources.{source}]", f"kind = {_text(kind)}", f"url = {_text(arm.url)}"]
-    lines.append(f"subscription = {_text(arm.subscription)}")
+    return _with_entra_only(facts, source, [*lines, f"subscription = {_text(arm.subscription)}"])
+
+
+def _tenant(facts: Facts, tenant: TenantFacts) -> list[str]:
+    lines = ["[sources.tenant]", 'kind = "sphere-legacy"', f"url = {_text(tenant.url)}", f"tenant = {_text(tenant.id)}"]
+    return _with_entra_only(facts, "tenant", lines)
+
+
+def _with_entra_only(facts: Facts, source: str, lines: list[str]) -> list[str]:
     if facts.folder is None:
         return lines + _without_tls(source)
     return [

@@ -12,6 +12,9 @@
 | GET /_simulator/arm/moves | which of them were moved                            |
 | GET /_simulator/arm/log   | the last requests to Azure Resource Manager         |
 | POST /_simulator/arm/operator | the same there; the id is that of a resource, the patch has `tags` or `properties` |
+| GET /_simulator/sphere    | every device and device group of the Azure Sphere tenant, as they really are |
+| GET /_simulator/sphere/moves | which of its devices clients moved, and how that ended |
+| POST /_simulator/sphere/operator | the same there; the id is that of a device or of a group |
 | POST /_simulator/reset    | begin the counters anew                             |
 
 They are the same at every address. They are not limited, not counted, have no faults and ask for no token.
@@ -84,9 +87,12 @@ _PAGES: Mapping[tuple[str, str], Callable[[Cloud, SimRequest], Object]] = {
     ("GET", "/arm"): lambda cloud, _: {"devices": cloud.arm.truth()},
     ("GET", "/arm/moves"): lambda cloud, _: {"moves": [asdict(move) for move in cloud.arm.moves()]},
     ("GET", "/arm/log"): lambda cloud, _: {"log": [asdict(line) for line in cloud.arm.log()]},
+    ("GET", "/sphere"): lambda cloud, _: {"devices": cloud.sphere.truth(), "groups": cloud.sphere.groups()},
+    ("GET", "/sphere/moves"): lambda cloud, _: {"moves": [asdict(move) for move in cloud.sphere.moves()]},
     ("POST", "/faults"): _set_faults,
     ("POST", "/operator"): lambda cloud, request: {"changed": _edited(request, cloud.operator_edit)},
     ("POST", "/hub/operator"): lambda cloud, request: {"changed": _edited(request, cloud.hub.operator_edit)},
     ("POST", "/arm/operator"): lambda cloud, request: {"changed": _edited(request, cloud.arm.operator_edit)},
+    ("POST", "/sphere/operator"): lambda cloud, request: {"changed": _edited(request, cloud.sphere.operator_edit)},
     ("POST", "/reset"): _reset,
 }

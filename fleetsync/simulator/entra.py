@@ -30,6 +30,9 @@ KNOWN_RESOURCES: Final = (
     "https://firstparty.sphere.azure.net/api",
     "https://sphere.azure.net/api",
 )
+_APPLICATIONS_ONLY: Final = "https://firstparty.sphere.azure.net/api"
+_PEOPLE_ONLY: Final = "https://sphere.azure.net/api"
+"""Azure Sphere has a resource for applications and another for people."""
 _DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _TENANT_PATH: Final = re.compile(r"/[^/]+/(oauth2/v2\.0/[^/]+|v2\.0/\.well-known/openid-configuration)")
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -168,6 +171,8 @@ class Entra:
         scope = form.get("scope", "")
         if " " in scope or not scope.endswith("/.default"):
             raise RefusedError(400, "invalid_scope", "AADSTS70011: the scope is not valid.")
+        if resource_of(scope) == _PEOPLE_ONLY:
+            raise RefusedError(400, "invalid_resource", "AADSTS500011: no application is let into this resource.")
         return self._granted(resource_of(scope))
 
     @property
@@ -204,7 +209,8 @@ class Entra:
 
     def _device_code(self, form: dict[str, str]) -> Object:
         self._check_client(form)
-        resource_of(form.get("scope", ""))
+        if resource_of(form.get("scope", "")) == _APPLICATIONS_ONLY:
+            raise RefusedError(400, "invalid_resource", "AADSTS65002: nobody may act for a person at this resource.")
         return self._codes.begin(form["scope"], at=self._desk.now(), interval_s=self._interval_s)
 
     def _redeemed_code(self, form: dict[str, str]) -> Object:

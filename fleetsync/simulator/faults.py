@@ -41,10 +41,10 @@ In lists:
 | null-link          | where there is no link, the member is there and null                         |
 | twice              | the last entry of the page before is repeated                                |
 
-At an IoT Hub only, where the lists are the pages of a query and their links are continuations in a header, which
-cannot lead to another origin:
+At an IoT Hub the lists are the pages of a query. There and at Azure Sphere's old service links are continuations in a
+header, which cannot lead to another origin, and these are known:
 
-| failing-over       | 404 with the name of a fail-over, which says nothing about the device        |
+| failing-over       | IoT Hub: 404 with the name of a fail-over, which says nothing about a device |
 | short-page=0.5     | a page ends after that share of what it may hold, with a link                |
 """
 
@@ -77,8 +77,8 @@ class _Rule:
     check: str = "none"
     default: str | None = ""
     in_lists: bool = False
-    service: str | None = None
-    """The only service that knows it."""
+    services: tuple[str, ...] = ()
+    """The services that know it; all of them where there is none here."""
 
 
 _RULES: Mapping[str, _Rule] = {
@@ -109,8 +109,8 @@ _RULES: Mapping[str, _Rule] = {
     "no-value": _Rule(in_lists=True),
     "null-link": _Rule(in_lists=True),
     "twice": _Rule(in_lists=True),
-    "failing-over": _Rule(service="iot-hub"),
-    "short-page": _Rule(check="share", default=None, in_lists=True, service="iot-hub"),
+    "failing-over": _Rule(services=("iot-hub",)),
+    "short-page": _Rule(check="share", default=None, in_lists=True, services=("iot-hub", "sphere-legacy")),
 }
 _ARGUMENTS = {
     "status": r"[1-5]\d\d",
@@ -136,7 +136,8 @@ class Fault:
 
     def concerns(self, kind: Kind, service: str = "") -> bool:
         """True when it can happen to such a request of a service."""
-        if _RULES[self.name].service not in (None, service):
+        services = _RULES[self.name].services
+        if services and service not in services:
             return False
         return kind == self.kind if self.kind is not None else kind not in ("token", "discovery")
 

@@ -126,7 +126,12 @@ class CloudHttp:
         return hooks
 
     def _service(self, request: Request) -> Callable[[SimRequest], SimResponse]:
-        services = {self.cloud.url: self.cloud.handle, self.cloud.hub_url: self.cloud.handle_hub}
+        cloud = self.cloud
+        services = {
+            cloud.url: cloud.handle,
+            cloud.hub_url: cloud.handle_hub,
+            cloud.sphere_url: cloud.handle_sphere,
+        }
         for url, handle in services.items():
             if Origin.of(url).admits(request.url):
                 return handle
