@@ -14,7 +14,8 @@ import pytest
 import structlog
 
 from fleetsync.mirror.known import Known
-from fleetsync.mirror.mirror import Mirror, open_mirror, reading
+from fleetsync.mirror.mirror import Mirror, open_mirror
+from fleetsync.mirror.reader import reading
 from fleetsync.providers.base import Endpoint, all_kinds, load
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.simulator import Cloud, Options
@@ -146,7 +147,7 @@ async def live(world: World) -> None:
         return done
 
     async with open_mirror(world.database, all_kinds().values(), world.clock) as mirror:
-        await mirror.cycles.register(source_rows(settings), file="config.toml")
+        await mirror.cycles.register(source_rows(settings.sources.values()), file="config.toml")
         for name in settings.sources:
             await cycle(mirror, name, write=False)
         world.before = world.truth()

@@ -6,10 +6,11 @@ from typing import Any
 
 from fleetsync.cli import doing, output
 from fleetsync.cli.invocation import Invocation, chosen
-from fleetsync.cli.planned import schema_of
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets, missing_secrets
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.config.sources import UNKNOWN_KIND
+from fleetsync.core.words import counted
 from fleetsync.daemon.work import worst
 from fleetsync.errors import (
     AuthError,
@@ -21,13 +22,14 @@ from fleetsync.errors import (
     TransientError,
     UsageError,
 )
-from fleetsync.mirror.mirror import reading
-from fleetsync.mirror.schema import head
+from fleetsync.mirror.cycles import moved
+from fleetsync.mirror.reader import reading
+from fleetsync.mirror.revision import head
 from fleetsync.providers.base import Source
 from fleetsync.transport.device_code import sign_in_with_device_code
-from fleetsync.wiring.configuration import Configuration, read_configuration
+from fleetsync.wiring.configuration import Configuration, Reading, read_files
 from fleetsync.wiring.sign_in import credentials_directory, identity_of, sign_in_file
-from fleetsync.wiring.sources import connected
+from fleetsync.wiring.sources import connected, source_rows
 
 _CONFIGURATION = 78
 _FORBIDDEN = 403
@@ -38,39 +40,40 @@ async def check(invocation: Invocation, names: Iterable[str], *, online: bool) -
 
     `file` · `problems`: `file, line, message`; what a person must mend · `warnings`, likewise · `sources`: `name, kind,
     url, mode, types`, and with `online` also `online`: by type null or the error; types after one for which the service
-    could not be asked at all are left out · `declarations`: how many ·
-    `database`: `path, schema, expected` (schema null: there is none) · `exit_code`: 0, 78 where there are problems,
-    else 75 or 1 where a service did not do as it should.
+    could not be asked at all are left out; none where files are wrong · `declarations`: how many, null where files are
+    wrong · `database`: `path, schema, expected` (schema null: there is none), null where it is not clear which ·
+    `exit_code`: 0, 78 where there are problems, else 75 or 1 where a service did not do as it should.
     """
     doing.set_up_log(invocation)
     file = invocation.file()
-    found: dict[str, Any] = {"file": str(file), "problems": [], "warnings": [], "sources": [], "declarations": None}
+    found: dict[str, Any] = {"file": str(file), "warnings": [], "sources": [], "declarations": None, "database": None}
     try:
-        configuration = read_configuration(file, invocation.clock)
+        files = read_files(file, invocation.clock)
     except ConfigError as error:
-        problems: Sequence[Problem] = (*error.problems, *_also(invocation))
-        return {**found, "problems": [_json(one) for one in problems], "database": None, "exit_code": _CONFIGURATION}
-    settings = configuration.settings
+        return {**found, "problems": [_json(one) for one in error.problems], "exit_code": _CONFIGURATION}
+    settings = files.draft.settings
     sources = chosen(settings, names)
-    problems = missing_secrets(settings, os.environ, credentials_directory())
-    database, wrong = _database(settings, invocation.clock)
-    found |= {
-        "problems": [_json(one) for one in (*problems, *wrong)],
-        "warnings": [_json(one) for one in exposed_secrets(settings)],
-        "sources": [_source(one) for one in sources],
-        "declarations": len(configuration.declared.declarations),
-        "database": database,
-    }
-    codes = [await _try(found["sources"], sources, configuration, invocation.clock)] if online else []
-    return {**found, "exit_code": _CONFIGURATION if found["problems"] else max(codes, default=0)}
+    problems = list(_problems(files))
+    if files.draft.has_database:
+        found["database"], wrong = _database(settings, invocation.clock)
+        problems += wrong
+    found["problems"] = [_json(one) for one in problems]
+    found["warnings"] = [_json(one) for one in exposed_secrets(settings)]
+    code = 0
+    if not files.problems:
+        configuration = Configuration(settings=settings, declared=files.declared)
+        found["sources"] = [_source(one) for one in sources]
+        found["declarations"] = len(files.declared.declarations)
+        if online:
+            code = await _try(found["sources"], sources, configuration, invocation.clock)
+    return {**found, "exit_code": _CONFIGURATION if problems else code}
 
 
-def _also(invocation: Invocation) -> tuple[Problem, ...]:
-    """Return what is wrong with secrets although declarations are wrong as well."""
-    try:
-        return missing_secrets(invocation.settings(), os.environ, credentials_directory())
-    except ConfigError:
-        return ()
+def _problems(files: Reading) -> Iterator[Problem]:
+    """Yield what is wrong with the configuration, with the secrets that it names, and with the declarations."""
+    secrets = missing_secrets(files.draft.settings, os.environ, credentials_directory())
+    yield from sorted((*files.draft.problems, *secrets), key=lambda problem: problem.line or 0)
+    yield from files.declaration_problems
 
 
 def _json(problem: Problem) -> dict[str, Any]:
@@ -88,20 +91,20 @@ def _source(one: SourceSettings) -> dict[str, Any]:
 
 
 def _database(settings: Settings, clock: Clock) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    path, expected = settings.database.path, head()
-    schema: str | None = None
-    wrong: tuple[Problem, ...] = ()
+    """Return what there is of the database, and what is wrong with it, or with the sources that it knows."""
+    path = settings.database.path
+    found: dict[str, Any] = {"path": str(path), "schema": None, "expected": head()}
     try:
-        with reading(path, clock) as reader:
-            schema = schema_of(reader)
-        if schema != expected:
-            message = f"schema {schema or 'of something else'}, this version has {expected}: run `fleetsync db upgrade`"
-            wrong = (Problem(message=message, file=str(path)),)
+        with reading(path, clock, any_schema=True) as reader:
+            found["schema"] = reader.revision()
+            reader.check_schema()
+            identities = dict(reader.rows("SELECT name, identity FROM source"))
     except NotYetError:
-        pass  # the first `sync` makes it
+        return found, ()  # the first `sync` makes it
     except MirrorError as error:
-        wrong = (Problem(message=str(error), file=str(path)),)
-    return {"path": str(path), "schema": schema, "expected": expected}, wrong
+        return found, (Problem(message=str(error), file=str(path)),)
+    clear = [one for one in settings.sources.values() if one.url and one.kind is not UNKNOWN_KIND]
+    return found, tuple(moved(source_rows(clear), identities, file=str(settings.file)))
 
 
 async def _try(
@@ -153,7 +156,7 @@ async def sign_in(invocation: Invocation, names: Iterable[str]) -> None:
     state.mkdir(parents=True, exist_ok=True)
     for one in sources:
         output.remark(f"source {one.name}:")
-        await sign_in_with_device_code(identity_of(one), sign_in_file(one, state), output.remark)
+        await sign_in_with_device_code(identity_of(one), sign_in_file(one.name, state), output.remark)
 
 
 def show(found: dict[str, Any]) -> None:
@@ -169,10 +172,10 @@ def show(found: dict[str, Any]) -> None:
         for type, error in one.get("online", {}).items():
             word = ("fine", "green") if error is None else (error, "red")
             output.line(f"  {type}: ", word)
+    if found["declarations"] is not None:
+        output.line(counted(found["declarations"], "declaration"))
     if found["database"] is not None:
-        output.line(
-            f"{found['declarations']} declarations; database {found['database']['path']}: ", *_schema(found["database"])
-        )
+        output.line(f"database {found['database']['path']}: ", *_schema(found["database"]))
     if found["exit_code"] == 0:
         output.line(("all is well", "green"))
 

@@ -1,6 +1,7 @@
 """The commands on the database itself: `db …`."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,11 +11,13 @@ import typer
 
 from fleetsync.cli import output
 from fleetsync.cli.invocation import Invocation, invocation_of
-from fleetsync.cli.look import reading
+from fleetsync.config.values import UnfitError, as_name
 from fleetsync.errors import UsageError
+from fleetsync.mirror.reader import Reader, reading
+from fleetsync.mirror.revision import head
 
 if TYPE_CHECKING:
-    from fleetsync.mirror.cycles import Cycles
+    from fleetsync.mirror.mirror import Mirror
 
 group = typer.Typer(help="Look after the database.")
 
@@ -48,12 +51,13 @@ def current(context: typer.Context) -> None:
 
 
 def _say_current(invocation: Invocation) -> None:
-    from fleetsync.cli.planned import schema_of
-    from fleetsync.mirror.schema import head
+    with _reading(invocation) as reader:
+        found = reader.revision()
+    output.line(f"schema {found or 'of something else'}; this version works with {head()}")
 
-    with reading(invocation) as reader:
-        found = schema_of(reader)
-    output.line(f"schema {found or 'unknown'}; this version works with {head()}")
+
+def _reading(invocation: Invocation) -> contextlib.AbstractContextManager[Reader]:
+    return reading(invocation.settings().database.path, invocation.clock, any_schema=True)
 
 
 @group.command()
@@ -62,7 +66,7 @@ def backup(context: typer.Context, file: Annotated[Path, typer.Argument(metavar=
     from fleetsync.mirror import schema
 
     invocation = invocation_of(context)
-    with reading(invocation):  # there is one, and it can be read
+    with _reading(invocation):  # there is one, and it can be read
         schema.backup(invocation.settings().database.path, file)
     output.line(f"{file}: {file.stat().st_size} bytes")
 
@@ -74,7 +78,15 @@ def rename(
     new: Annotated[str, typer.Argument(metavar="NEW")],
 ) -> None:
     """Give everything that is stored of a source another name. Rename it in the configuration as well."""
-    asyncio.run(_change(invocation_of(context), lambda cycles: cycles.rename(old, new)))
+    from fleetsync.wiring.sign_in import sign_in_file
+
+    async def change(mirror: "Mirror") -> None:
+        await mirror.cycles.rename(old, _name(new))
+        state = mirror.path.parent
+        with contextlib.suppress(FileNotFoundError):
+            sign_in_file(old, state).replace(sign_in_file(new, state))
+
+    asyncio.run(_change(invocation_of(context), change))
     output.line(f"{old} is now {new}")
 
 
@@ -84,17 +96,36 @@ def forget(
     source: Annotated[str, typer.Argument(metavar="SOURCE")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete everything that is stored of a source, its history as well."""
+    """Delete everything that is stored of a source, its history and a person's sign-in as well."""
+    from fleetsync.wiring.sign_in import sign_in_file
+
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"db forget deletes the history of {source}: say --yes")
         typer.confirm(f"Delete everything that is stored of {source}, its history as well?", abort=True, err=True)
-    asyncio.run(_change(invocation_of(context), lambda cycles: cycles.forget(source)))
+
+    async def change(mirror: "Mirror") -> None:
+        await mirror.cycles.forget(source)
+        sign_in_file(source, mirror.path.parent).unlink(missing_ok=True)
+
+    asyncio.run(_change(invocation_of(context), change))
     output.line(f"{source} is forgotten")
 
 
-async def _change(invocation: Invocation, change: "Callable[[Cycles], Awaitable[None]]") -> None:
-    """Change the books under the lock.
+def _name(text: str) -> str:
+    """Return a name that a source can have.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return as_name(text)
+    except UnfitError as error:
+        raise UsageError(f"{text!r} {error}") from error
+
+
+async def _change(invocation: Invocation, change: "Callable[[Mirror], Awaitable[None]]") -> None:
+    """Change what is stored, under the lock.
 
     Raises:
         NotYetError: there is no database.
@@ -108,4 +139,4 @@ async def _change(invocation: Invocation, change: "Callable[[Cycles], Awaitable[
     # Not `opened_mirror`: it registers the sources, and refuses the very name that is to be forgotten.
     path = invocation.settings().database.path
     async with open_mirror(path, all_kinds().values(), invocation.clock, create=False) as mirror:
-        await change(mirror.cycles)
+        await change(mirror)

@@ -13,7 +13,8 @@ from fleetsync.cli import output, progress
 from fleetsync.cli.invocation import Invocation
 from fleetsync.clock import Clock
 from fleetsync.errors import FleetsyncError, UsageError
-from fleetsync.mirror.mirror import Mirror, reading
+from fleetsync.mirror.mirror import Mirror
+from fleetsync.mirror.reader import reading
 from fleetsync.reconcile.cycle import Cycle, Done
 from fleetsync.reconcile.progress import Progress
 from fleetsync.simulator import Cloud, Options

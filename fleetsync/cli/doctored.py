@@ -25,8 +25,8 @@ from fleetsync.cli.warnings import SAFE_SQLITE, ending, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets
 from fleetsync.config.settings import Settings, SourceSettings
-from fleetsync.errors import FleetsyncError
-from fleetsync.mirror.mirror import reading
+from fleetsync.errors import FleetsyncError, NotYetError
+from fleetsync.mirror.reader import reading
 from fleetsync.reconcile.together import together
 from fleetsync.transport.threads import start_in_daemon_thread
 from fleetsync.wiring.rates import limiters_of, scope_of
@@ -210,8 +210,11 @@ def _quota(settings: Settings, clock: Clock) -> Iterator[Finding]:
     try:
         with reading(settings.database.path, clock) as reader:
             last = dict(_last_requests(reader.rows(_LAST)))
-    except FleetsyncError:
+    except NotYetError:
         return  # said above: there is no database yet
+    except FleetsyncError as error:
+        yield _fail("database", str(error))
+        return
     for name, requests in last.items():
         if name in settings.sources:
             one = settings.sources[name]

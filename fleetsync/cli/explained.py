@@ -6,7 +6,6 @@ from typing import Any
 from fleetsync.cli import doing, output
 from fleetsync.cli.invocation import Invocation, chosen
 from fleetsync.cli.nearest import unknown
-from fleetsync.cli.planned import check_schema
 from fleetsync.config.settings import SourceSettings
 from fleetsync.config.wording import suggestion
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration, Missing, Wish, in_force, merge
@@ -16,7 +15,7 @@ from fleetsync.core.model import Part, ResourceType
 from fleetsync.core.path import Path, overlap, render
 from fleetsync.core.plan import Leaf, actual_at
 from fleetsync.errors import UsageError
-from fleetsync.mirror.mirror import reading
+from fleetsync.mirror.reader import reading
 from fleetsync.mirror.selection import Row, Selection
 from fleetsync.mirror.views import view_of
 from fleetsync.providers.base import Target, all_kinds
@@ -49,7 +48,6 @@ def explain(invocation: Invocation, source: str, type: str, id: str) -> dict[str
     spec = _spec(one, type)
     declarations = in_force(configuration.declared.declarations, source, spec.type)
     with reading(settings.database.path, clock) as reader:
-        check_schema(reader, settings.database.path)
         selection = Selection(reader, view_of(all_kinds().values()))
         row = selection.find(source, spec.type, id)
         if row is None:

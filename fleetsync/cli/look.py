@@ -1,19 +1,17 @@
 """The commands that look: status, query, explain, history."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import Annotated, cast, get_args
 
 import typer
 
 from fleetsync.cli import output
 from fleetsync.cli.fleet import AsJson, Source
-from fleetsync.cli.invocation import Invocation, chosen, invocation_of
+from fleetsync.cli.invocation import chosen, invocation_of
 from fleetsync.cli.output import Format
 from fleetsync.core.model import DEVICE
 from fleetsync.errors import UsageError
-from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.reader import reading
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As the view shows it, letter by letter.")]
 Type = Annotated[str, typer.Option("--type", metavar="TYPE", help="The resource's type: device, device-group, …")]
@@ -23,16 +21,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (status, query, explain, history):
         app.command()(command)
-
-
-@contextlib.contextmanager
-def reading(invocation: Invocation) -> Iterator[Reader]:
-    """Give a reader of the configured database; as `mirror.reading`, but without the library that writes."""
-    reader = Reader(invocation.settings().database.path, invocation.clock)
-    try:
-        yield reader
-    finally:
-        reader.close()
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
@@ -65,7 +53,8 @@ def query(
         raise UsageError(f"--format {style}: there is {', '.join(get_args(Format))}")
     wanted = cast("Format", "json" if as_json else style)
     text = sys.stdin.read() if sql == "-" else sql
-    with reading(invocation_of(context)) as reader:
+    invocation = invocation_of(context)
+    with reading(invocation.settings().database.path, invocation.clock) as reader:
         columns, rows = reader.question(text)
         output.print_rows(columns, rows, wanted)
 
@@ -89,8 +78,9 @@ def history(context: typer.Context, source: Source, id: Id, type: Type = DEVICE,
     from fleetsync.cli import past
 
     invocation = invocation_of(context)
-    chosen(invocation.settings(), [source])
-    with reading(invocation) as reader:
+    settings = invocation.settings()
+    chosen(settings, [source])
+    with reading(settings.database.path, invocation.clock) as reader:
         found = past.history(reader, source, type, id)
     if as_json:
         output.print_json(found)

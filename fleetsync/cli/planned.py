@@ -14,10 +14,8 @@ from fleetsync.core.declaration import ABSENT, UNKNOWN
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.path import render
 from fleetsync.core.plan import Change, Drift, DriftState, Leaf, Plan
-from fleetsync.errors import FleetsyncError, MirrorError, NotYetError, SchemaMismatchError, UsageError
-from fleetsync.mirror.mirror import reading
-from fleetsync.mirror.reader import Reader
-from fleetsync.mirror.schema import head
+from fleetsync.errors import FleetsyncError, NotYetError
+from fleetsync.mirror.reader import reading
 from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.views import view_of
 from fleetsync.providers.base import all_kinds
@@ -54,7 +52,6 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
     sources = chosen(settings, names)
     files = {one.name: one.file for one in declarations}
     with reading(settings.database.path, clock) as reader:
-        check_schema(reader, settings.database.path)
         selection = Selection(reader, view_of(all_kinds().values()))
         ages_s = selection.ages_s(clock.now())
         for one in sources:
@@ -68,27 +65,6 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
             )
             found.append(Planned(plan=planned.plan, settings=one, held=held))
     return tuple(found)
-
-
-def check_schema(reader: Reader, path: Path) -> None:
-    """Make sure that the database is of this version.
-
-    Raises:
-        SchemaMismatchError: it is not.
-    """
-    revision = schema_of(reader)
-    if revision != head():
-        raise SchemaMismatchError(
-            f"database {path} has schema {revision}, this version {head()}: run `fleetsync db upgrade`"
-        )
-
-
-def schema_of(reader: Reader) -> str | None:
-    """Return the schema's revision; None where there is none."""
-    try:
-        return next((str(revision) for (revision,) in reader.rows("SELECT version_num FROM alembic_version")), None)
-    except (MirrorError, UsageError):
-        return None
 
 
 def _check_listed(source: SourceSettings, ages_s: Mapping[str, float | None]) -> None:

@@ -13,7 +13,7 @@ from fleetsync.cli.warnings import ending, sqlite_warnings, wal_bytes, wal_warni
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.mirror.lock import is_locked, lock_file
-from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.reader import Reader, reading
 from fleetsync.wiring.rates import budget_of
 
 _SOURCES = "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error"
@@ -39,15 +39,13 @@ def look(invocation: Invocation) -> dict[str, Any]:
 
     Raises:
         NotYetError: there is no database yet.
+        SchemaMismatchError: another version made it.
         MirrorError: it cannot be read.
     """
     settings, clock = invocation.settings(), invocation.clock
     path = settings.database.path
-    reader = Reader(path, clock)
-    try:
+    with reading(path, clock) as reader:
         found = _looked(reader, settings, clock)
-    finally:
-        reader.close()
     return {
         "at": _text_of(clock.now()),
         "process": _process(path),

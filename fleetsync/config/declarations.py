@@ -9,6 +9,7 @@ from pathlib import Path
 from fleetsync.config.desired import read_leaves
 from fleetsync.config.document import read_document
 from fleetsync.config.settings import Settings
+from fleetsync.config.sources import UNKNOWN_KIND
 from fleetsync.config.table import Table
 from fleetsync.config.values import Reader, UnfitError, as_name, as_one_of, as_text, as_whole
 from fleetsync.config.wording import quote
@@ -22,57 +23,62 @@ _LOWEST = -(2**63)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclarationSet:
-    """All declarations, by file and line, and where the `where` of each stands.
+    """All declarations, by file and line, and what is wrong with them.
 
-    That a `where` is SQL is for the mirror to say; `where_problem` puts a file and a line to what it says.
+    With `problems` the declarations are what could be told all the same, to look for more problems with. That a
+    `where` is SQL is for the mirror to say; `where_problem` puts a file and a line to what it says.
     """
 
     declarations: tuple[Declaration, ...]
-    where_lines: Mapping[str, int]
+    where_lines: Mapping[tuple[str, int], int]
+    """By the place of the declaration: a name may be missing, or stand there twice."""
+    problems: tuple[Problem, ...] = ()
 
     def where_problem(self, declaration: Declaration, reason: str) -> Problem:
         """Return a problem with the `where` of `declaration`."""
-        line = self.where_lines.get(declaration.name, declaration.line)
-        return Problem(message=f"`where` of {quote(declaration.name)} {reason}", file=declaration.file, line=line)
+        line = self.where_lines.get((declaration.file, declaration.line), declaration.line)
+        of = f" of {quote(declaration.name)}" if declaration.name else ""
+        return Problem(message=f"`where`{of} {reason}", file=declaration.file, line=line)
 
 
-def load_declarations(folder: Path, settings: Settings) -> DeclarationSet:
+def read_declarations(folder: Path, settings: Settings) -> DeclarationSet:
     """Return the declarations in the *.toml files of `folder`, those of its sub-folders and hidden ones excepted.
 
     A folder that is not there holds none: one that was configured was looked for when the configuration was read.
-
-    Raises:
-        ConfigError: something is wrong; it carries everything that is, by file and line.
+    The settings may be those of a draft: what is not clear of a source is not held against a declaration.
     """
     reading = _Reading(settings)
-    for file in _files(folder):
+    for file in reading.files(folder):
         reading.read(file)
-    if reading.problems:
-        raise ConfigError(*reading.problems)
-    return DeclarationSet(declarations=tuple(reading.declarations), where_lines=reading.where_lines)
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        files = sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:  # Path.glob would pass over it in silence, as if nothing were declared
-        raise ConfigError(Problem(message=f"cannot be read: {error.strerror}", file=str(folder))) from error
-    return [file for file in files if file.suffix == ".toml" and not file.name.startswith(".")]
+    return DeclarationSet(
+        declarations=tuple(reading.declarations), where_lines=reading.where_lines, problems=tuple(reading.problems)
+    )
 
 
 class _Reading:
-    """One reading of all files. With `problems`, what is in `declarations` is not to be used."""
+    """One reading of all files."""
 
     def __init__(self, settings: Settings) -> None:
         self.problems: list[Problem] = []
         self.declarations: list[Declaration] = []
-        self.where_lines: dict[str, int] = {}
+        self.where_lines: dict[tuple[str, int], int] = {}
         self._sources = settings.sources
         self._folder = settings.file.parent
         self._types = sorted({type for source in settings.sources.values() for type in source.kind.specs})
+        # A source of which not even the kind is clear may have any type.
+        self._may_be_any = not self._sources or any(one.kind is UNKNOWN_KIND for one in self._sources.values())
         self._places: dict[str, str] = {}
+
+    def files(self, folder: Path) -> list[Path]:
+        """Return the files to read, by name."""
+        try:
+            files = sorted(folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:  # Path.glob would pass over it in silence, as if nothing were declared
+            self.problems.append(Problem(message=f"cannot be read: {error.strerror}", file=str(folder)))
+            return []
+        return [file for file in files if file.suffix == ".toml" and not file.name.startswith(".")]
 
     def read(self, path: Path) -> None:
         """Read one file; its name in messages is the one from the configuration's folder on."""
@@ -89,7 +95,7 @@ class _Reading:
 
     def _read_declaration(self, table: Table, file: str) -> None:
         name = self._read_name(table, file)
-        type = table.take("resource", as_one_of(*self._types), None if "resource" in table else DEVICE)
+        type = table.take("resource", self._as_type(), None if "resource" in table else DEVICE)
         sources = table.each("sources", self._as_source(type))
         declaration = Declaration(
             name=name,
@@ -102,8 +108,9 @@ class _Reading:
             leaves=read_leaves(table, type or DEVICE, self._kinds(table, type, sources)),
         )
         table.close()
-        self.declarations.append(declaration)
-        self.where_lines[name] = table.line_of("where") or declaration.line
+        if type is not None:
+            self.declarations.append(declaration)
+            self.where_lines[file, declaration.line] = table.line_of("where") or declaration.line
 
     def _read_name(self, table: Table, file: str) -> str:
         name = table.require("name", as_name)
@@ -114,11 +121,16 @@ class _Reading:
         self._places.setdefault(name, f"{file}:{table.line_of('name')}")
         return name
 
+    def _as_type(self) -> Reader[ResourceType]:
+        return (lambda value: ResourceType(as_text(value))) if self._may_be_any else as_one_of(*self._types)
+
     def _as_source(self, type: ResourceType | None) -> Reader[str]:
         def read(value: object) -> str:
+            if not self._sources:
+                return as_text(value)
             name = as_one_of(*self._sources)(value)
             kind = self._sources[name].kind
-            if type is not None and type not in kind.specs:
+            if type is not None and kind is not UNKNOWN_KIND and type not in kind.specs:
                 raise UnfitError(f"holds {quote(name)}, but {kind.name} has no {quote(type)}")
             return name
 
@@ -129,9 +141,9 @@ class _Reading:
         if type is None or (sources is None and "sources" in table):
             return []
         names = self._sources if sources is None else sources
-        kinds = {self._sources[name].kind.name: self._sources[name].kind for name in names}
+        kinds = {one.kind.name: one.kind for name, one in self._sources.items() if name in names}
         fit = [kind for kind in kinds.values() if type in kind.specs]
-        if not fit and sources is None:
+        if not fit and sources is None and not self._may_be_any:
             table.refuse(f"no source has resources of the type {quote(type)}", "resource")
         return fit
 

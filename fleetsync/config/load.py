@@ -1,6 +1,7 @@
 """The configuration file as settings, or everything that is wrong with it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleetsync.config.document import read_document
@@ -21,6 +22,22 @@ _DATABASE_FILE = "fleetsync.db"
 _DECLARATIONS_FOLDER = "declarations"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A configuration, and what is wrong with it, by line.
+
+    With `problems` the settings are what could be told all the same, to look for more problems with and for nothing
+    else: of a source whose kind is wrong it is `UNKNOWN_KIND`, a url or an `own` may be missing.
+    """
+
+    settings: Settings
+    problems: tuple[Problem, ...]
+    has_declarations: bool
+    """It is clear where the declarations are."""
+    has_database: bool
+    """It is clear where the database is."""
+
+
 def load(path: Path, kinds: Mapping[str, Kind]) -> Settings:
     """Return the settings in the configuration file `path`; all paths in them are absolute.
 
@@ -30,39 +47,53 @@ def load(path: Path, kinds: Mapping[str, Kind]) -> Settings:
     Raises:
         ConfigError: something is wrong; it carries everything that is, by line.
     """
-    document = read_document(path, file=str(path))
+    draft = read_draft(path, kinds)
+    if draft.problems:
+        raise ConfigError(*draft.problems)
+    return draft.settings
+
+
+def read_draft(path: Path, kinds: Mapping[str, Kind]) -> Draft:
+    """Return what the configuration file `path` says, also when some of it is wrong; see `load`.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
     problems: list[Problem] = []
-    settings = _read(Table(document, problems), path.absolute(), kinds)
-    if problems:
-        raise ConfigError(*sorted(problems, key=lambda problem: problem.line or 0))
-    return settings
-
-
-def _read(table: Table, file: Path, kinds: Mapping[str, Kind]) -> Settings:
+    table = Table(read_document(path, file=str(path)), problems)
+    file = path.absolute()
     folder = file.parent
+    declarations = table.take("declarations", as_folder(folder), None)
+    database = _read_database(table.table("database"), folder)
     settings = Settings(
         file=file,
-        declarations=table.take("declarations", as_folder(folder), folder / _DECLARATIONS_FOLDER),
-        database=_read_database(table.table("database"), folder),
+        declarations=declarations or folder / _DECLARATIONS_FOLDER,
+        database=database or DatabaseSettings(path=folder / _DATABASE_FILE),
         log=_read_log(table.table("log")),
         sources=_read_sources(table.table("sources"), folder, kinds),
     )
     _read_daemon(table.table("daemon"))
     table.close()
-    return settings
+    return Draft(
+        settings=settings,
+        problems=tuple(sorted(problems, key=lambda problem: problem.line or 0)),
+        has_declarations=declarations is not None or "declarations" not in table,
+        has_database=database is not None,
+    )
 
 
-def _read_database(table: Table, folder: Path) -> DatabaseSettings:
-    path = table.take("url", as_database(folder), folder / _DATABASE_FILE)
-    default = DatabaseSettings(path=path)
+def _read_database(table: Table, folder: Path) -> DatabaseSettings | None:
+    """Return the settings of the database; None where it is not clear which it is."""
+    path = table.take("url", as_database(folder), None)
+    default = DatabaseSettings(path=path or folder / _DATABASE_FILE)
     database = DatabaseSettings(
-        path=path,
+        path=default.path,
         keep_history_s=table.take("keep_history", as_duration, default.keep_history_s),
         keep_gone_s=table.take("keep_gone", as_duration, default.keep_gone_s),
         keep_cycles_s=table.take("keep_cycles", as_duration, default.keep_cycles_s),
     )
     table.close()
-    return database
+    return None if path is None and "url" in table else database
 
 
 def as_database(folder: Path) -> Reader[Path]:
@@ -100,15 +131,11 @@ def _as_later(_value: object) -> None:
 
 
 def _read_sources(table: Table, folder: Path, kinds: Mapping[str, Kind]) -> Mapping[str, SourceSettings]:
-    sources: dict[str, SourceSettings] = {}
     if not list(table):
         table.refuse("no source is configured: add a table [sources.NAME]")
     for name in table:
         _check_name(table, name)
-        source = read_source(name, table.table(name), kinds, folder)
-        if source is not None:
-            sources[name] = source
-    return sources
+    return {name: read_source(name, table.table(name), kinds, folder) for name in table}
 
 
 def _check_name(table: Table, name: str) -> None:

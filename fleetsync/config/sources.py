@@ -36,7 +36,7 @@ class _NoOwn:
     """The keys of a kind that has none of its own."""
 
 
-_ANY_KIND = Kind(
+UNKNOWN_KIND = Kind(
     name="any",
     settings=_NoOwn,
     types=(),
@@ -49,25 +49,24 @@ _ANY_KIND = Kind(
 """Stands in for a kind that nobody knows, so that the rest of its source is checked all the same."""
 
 
-def read_source(name: str, table: Table, kinds: Mapping[str, Kind], folder: Path) -> SourceSettings | None:
-    """Return the settings of one source; None where it is not clear what they are, which is noted.
+def read_source(name: str, table: Table, kinds: Mapping[str, Kind], folder: Path) -> SourceSettings:
+    """Return the settings of one source, as far as they are clear: what is not is noted.
 
     Relative paths are relative to `folder`.
     """
     kind = table.require("kind", as_choice(kinds))
-    source = _read(name, table, kind or _ANY_KIND, folder)
-    if kind is None:
-        return None
-    table.close()
+    source = _read(name, table, kind or UNKNOWN_KIND, folder)
+    if kind is not None:
+        table.close()
     return source
 
 
-def _read(name: str, table: Table, kind: Kind, folder: Path) -> SourceSettings | None:
+def _read(name: str, table: Table, kind: Kind, folder: Path) -> SourceSettings:
     url = table.require("url", as_service) if kind.url is None else table.take("url", as_service, kind.url)
     auth = read_auth(table.table("auth"), kind.methods, folder)
     if auth is not None and auth.method == NONE and url is not None and not is_loopback(url):
         table.refuse("`method` none is for loopback only (127.0.0.0/8, ::1, localhost)", "auth", "method")
-    draft = SourceSettings(
+    return SourceSettings(
         name=name,
         kind=kind,
         url=url or "",
@@ -84,7 +83,6 @@ def _read(name: str, table: Table, kind: Kind, folder: Path) -> SourceSettings |
         authority=table.take("authority", as_authority, None),
         scope=table.take("scope", _AS_SCOPE, None),
     )
-    return draft if url is not None and auth is not None and draft.own is not None else None
 
 
 def _read_resources(table: Table, kind: Kind) -> tuple[ResourceType, ...]:

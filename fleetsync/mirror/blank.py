@@ -19,11 +19,15 @@ from fleetsync.mirror.views import view_of, views
 def faults_of(
     declarations: Iterable[Declaration], kinds: Iterable[Kind], clock: Clock
 ) -> list[tuple[Declaration, str]]:
-    """Return the declarations whose selector is wrong whatever the data are, and what is wrong."""
+    """Return the declarations whose selector is wrong whatever the data are, and what is wrong.
+
+    One about a type that no kind has is passed over.
+    """
     kinds = tuple(kinds)
+    types = view_of(kinds)
     with _blank(kinds, clock) as reader:
-        selection = Selection(reader, view_of(kinds))
-        found = ((declaration, selection.fault(declaration)) for declaration in declarations)
+        selection = Selection(reader, types)
+        found = ((one, selection.fault(one)) for one in declarations if one.type in types)
         return [(declaration, fault) for declaration, fault in found if fault is not None]
 
 

@@ -1,6 +1,6 @@
 """Cycles and sources: what was done, how each source is, and what a person said about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -85,8 +85,7 @@ class Cycles:
         """
         async with self._writer.transaction() as transaction:
             known = {row.name: row for row in await transaction.rows(select(source))}
-            problems = [_moved(row, known[row.name], file) for row in rows if _is_moved(row, known.get(row.name))]
-            if problems:
+            if problems := moved(rows, {name: row.identity for name, row in known.items()}, file=file):
                 raise ConfigError(*problems)
             names = [row.name for row in rows]
             left = [name for name, row in known.items() if row.configured and name not in names]
@@ -230,17 +229,18 @@ def _check_waits(title: str, number: int, waiting: Mapping[str, int]) -> None:
         raise FleetsyncError(f"{title} {was} not refused; what waits is {' or '.join(waiting) or 'nothing'}")
 
 
-def _is_moved(row: SourceRow, known: Any) -> bool:
-    return known is not None and known.identity != row.identity
-
-
 def _is_changed(row: SourceRow, known: Any) -> bool:
     return known is None or not known.configured or asdict(row) != {name: getattr(known, name) for name in asdict(row)}
 
 
-def _moved(row: SourceRow, known: Any, file: str) -> Problem:
-    return Problem(
-        message=f"source {row.name!r} mirrored {known.identity} and is now {row.identity}: "
-        f"give it another name, or run `fleetsync db forget {row.name}` first",
-        file=file,
-    )
+def moved(rows: Iterable[SourceRow], known: Mapping[str, str], *, file: str) -> list[Problem]:
+    """Return a problem for each source whose name belongs to another service; `known` has the identities by name."""
+    return [
+        Problem(
+            message=f"source {row.name!r} mirrored {known[row.name]} and is now {row.identity}: "
+            f"give it another name, or run `fleetsync db forget {row.name}` first",
+            file=file,
+        )
+        for row in rows
+        if known.get(row.name, row.identity) != row.identity
+    ]

@@ -8,8 +8,7 @@ from typing import TypeVar
 from fleetsync.clock import Clock
 from fleetsync.core.model import ResourceKey, ResourceType
 from fleetsync.errors import MirrorError, NotYetError, UsageError
-from fleetsync.mirror.mirror import reading
-from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.reader import Reader, reading
 from fleetsync.transport.threads import DaemonThreads
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from fleetsync.mirror.journal import Journal
 from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
 from fleetsync.mirror.prune import prune
-from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.reader import reading
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.views import view_of
@@ -58,16 +58,6 @@ class Mirror:
             yield Selection(reader, self._views)
 
 
-@contextlib.contextmanager
-def reading(path: Path, clock: Clock) -> Iterator[Reader]:
-    """Give a reader of a database that exists, and close it."""
-    reader = Reader(path, clock)
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
 @contextlib.asynccontextmanager
 async def open_mirror(
     path: Path, kinds: Iterable[Kind], clock: Clock, *, create: bool = True, upgrade: bool = False
@@ -82,7 +72,7 @@ async def open_mirror(
     """
     kinds = tuple(kinds)
     if not create:
-        with reading(path, clock):
+        with reading(path, clock, any_schema=True):
             pass
     with _held(path):
         async with open_writer(path) as writer:

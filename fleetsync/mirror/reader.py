@@ -16,6 +16,7 @@ from typing import Any
 from fleetsync.clock import Clock
 from fleetsync.core.sql_text import own_names
 from fleetsync.errors import MirrorError, NotYetError, UsageError
+from fleetsync.mirror.revision import head, mismatch
 
 TIME_LIMIT_S = 30.0
 _LENGTH_LIMIT = 64 * 1024 * 1024
@@ -73,6 +74,7 @@ class Reader:
         connection.set_progress_handler(lambda: self._clock.monotonic_s() > self._deadline_s, _STEPS)
         names = connection.execute("SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
         self.views = frozenset(name for type, name in names if type == "view")
+        self._tables = frozenset(name for type, name in names if type == "table")
         self._taken = {name.lower(): type for type, name in names} | dict.fromkeys(_CATALOGUE, "table")
 
     def close(self) -> None:
@@ -83,6 +85,25 @@ class Reader:
         """End what is running, from another thread; nothing happens where it has ended."""
         with contextlib.suppress(sqlite3.ProgrammingError):
             self._connection.interrupt()
+
+    def revision(self) -> str | None:
+        """Return the revision of the schema; None where it is none of ours."""
+        if "alembic_version" not in self._tables:
+            return None
+        return next((str(found) for (found,) in self.rows("SELECT version_num FROM alembic_version")), None)
+
+    def check_schema(self) -> None:
+        """Make sure that the database is of this version.
+
+        Raises:
+            NotYetError: there is nothing in it yet.
+            SchemaMismatchError: it was made by another version, or by something else.
+        """
+        found = self.revision()
+        if found is None and not self._tables:
+            raise NotYetError(f"nothing in the database {self._path} yet: `fleetsync sync` fills it")
+        if found != head():
+            raise mismatch(self._path, found, self._tables)
 
     def question(self, sql: str) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
         """Run a user's SELECT over the views; return the names of its columns and its rows.
@@ -165,6 +186,24 @@ _BROKEN = frozenset(
         sqlite3.SQLITE_LOCKED,
     }
 )
+
+
+@contextlib.contextmanager
+def reading(path: Path, clock: Clock, *, any_schema: bool = False) -> Iterator[Reader]:
+    """Give a reader of a database that exists and, unless `any_schema` will do, is of this version; and close it.
+
+    Raises:
+        NotYetError: there is none yet.
+        SchemaMismatchError: it was made by another version, or by something else.
+        MirrorError: it cannot be read.
+    """
+    reader = Reader(path, clock)
+    try:
+        if not any_schema:
+            reader.check_schema()
+        yield reader
+    finally:
+        reader.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """The schema's version: creating, upgrading, and refusing what does not fit."""
 
-import importlib.resources
 import itertools
 import os
 import sqlite3
@@ -12,12 +11,12 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from fleetsync.core.kind import Kind
-from fleetsync.errors import MirrorError, SchemaMismatchError
+from fleetsync.errors import MirrorError
 from fleetsync.mirror.engine import Writer
+from fleetsync.mirror.revision import head, migrations, mismatch, revisions
 from fleetsync.mirror.views import views
 
 
@@ -31,26 +30,12 @@ async def prepare(writer: Writer, kinds: Iterable[Kind], *, upgrade: bool) -> No
     """
     found = await _revision(writer)
     if found != head():
-        _refuse(writer.path, found, upgrade=upgrade)
         if found is not None:
+            if found not in revisions() or not upgrade:
+                raise mismatch(writer.path, found, ())
             backup(writer.path, _free_name(writer.path, found))
         await writer.run(_upgrade)
     await writer.run(lambda connection: _renew_views(connection, views(kinds)))
-
-
-def head() -> str:
-    """Return the revision that this version of fleetsync works with."""
-    revision = ScriptDirectory(str(migrations())).get_current_head()
-    if revision is None:
-        raise MirrorError("no migrations in this installation")
-    return revision
-
-
-def migrations() -> Path:
-    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
-    package = Path(str(importlib.resources.files("fleetsync")))
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def backup(database: Path, target: Path) -> None:
@@ -102,34 +87,24 @@ def _flush(folder: Path) -> None:
         os.close(handle)
 
 
-def _refuse(path: Path, found: str | None, *, upgrade: bool) -> None:
-    if found is None:
-        return
-    if found not in {script.revision for script in ScriptDirectory(str(migrations())).walk_revisions()}:
-        raise SchemaMismatchError(f"database {path} (schema {found}) was made by a newer fleetsync")
-    if not upgrade:
-        raise SchemaMismatchError(
-            f"database {path} has schema {found}, older than {head()}: run `fleetsync db upgrade`"
-        )
-
-
 async def _revision(writer: Writer) -> str | None:
-    found: list[str | None] = []
-    await writer.run(lambda connection: found.append(revision_of(connection)))
-    return found[0]
-
-
-def revision_of(connection: Connection) -> str | None:
     """Return the schema's revision, None for an empty database.
 
     Raises:
         SchemaMismatchError: it holds tables of somebody else.
     """
-    with connection.begin():
-        names = set(inspect(connection).get_table_names())
-        if names and "alembic_version" not in names:
-            raise SchemaMismatchError(f"not a database of fleetsync: it holds {', '.join(sorted(names)[:3])}")
-        return MigrationContext.configure(connection).get_current_revision()
+    names: list[str] = []
+    found: list[str | None] = []
+
+    def look(connection: Connection) -> None:
+        with connection.begin():
+            names.extend(inspect(connection).get_table_names())
+            found.append(MigrationContext.configure(connection).get_current_revision())
+
+    await writer.run(look)
+    if names and found[0] is None:
+        raise mismatch(writer.path, None, names)
+    return found[0]
 
 
 def _upgrade(connection: Connection) -> None:

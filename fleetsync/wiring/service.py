@@ -49,7 +49,7 @@ class _Running:
         if new.settings.database.path != old.database.path:
             reason = f"the database is {old.database.path} until the next start"
             raise ConfigError(Problem(message=reason, file=str(old.file)))
-        await self._mirror.cycles.register(source_rows(new.settings), file=str(old.file))
+        await self._mirror.cycles.register(source_rows(new.settings.sources.values()), file=str(old.file))
         self._configuration = new
         for scope, budget in budgets_of(new.settings.sources.values()).items():
             # One that is there keeps its buckets and holds: a reload is no way around them.

@@ -39,9 +39,9 @@ def identity_of(settings: SourceSettings) -> Identity:
     )
 
 
-def sign_in_file(settings: SourceSettings, state: Path) -> Path:
+def sign_in_file(source: str, state: Path) -> Path:
     """Return where the sign-in of a person is kept."""
-    return state / f"{settings.name}.sign-in"
+    return state / f"{source}.sign-in"
 
 
 def secret_text(secret: Secret) -> SecretText:
@@ -87,7 +87,7 @@ def _managed_identity(settings: SourceSettings, clock: Clock, _state: Path) -> T
 
 def _device_code(settings: SourceSettings, clock: Clock, state: Path) -> Tokens:
     command = f"fleetsync check {settings.name} --sign-in"
-    return device_code_tokens(identity_of(settings), sign_in_file(settings, state), clock, command=command)
+    return device_code_tokens(identity_of(settings), sign_in_file(settings.name, state), clock, command=command)
 
 
 def _shared_access_key(settings: SourceSettings, clock: Clock, _state: Path) -> Tokens:

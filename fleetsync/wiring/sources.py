@@ -93,8 +93,8 @@ def connected_through(
     return Connected(source=source, settings=settings, meter=meter, limiter=limiter, tokens=tokens)
 
 
-def source_rows(settings: Settings) -> list[SourceRow]:
-    """Return the configured sources as the database keeps them."""
+def source_rows(sources: Iterable[SourceSettings]) -> list[SourceRow]:
+    """Return sources as the database keeps them."""
     return [
         SourceRow(
             name=one.name,
@@ -103,7 +103,7 @@ def source_rows(settings: Settings) -> list[SourceRow]:
             mode=one.mode.value,
             identity=f"{one.kind.name} at {Origin.of(one.url)}",
         )
-        for one in settings.sources.values()
+        for one in sources
     ]
 
 
@@ -120,7 +120,7 @@ async def opened_mirror(
     """
     kinds = base.all_kinds().values()
     async with open_mirror(settings.database.path, kinds, clock, create=create, upgrade=upgrade) as mirror:
-        await mirror.cycles.register(source_rows(settings), file=str(settings.file))
+        await mirror.cycles.register(source_rows(settings.sources.values()), file=str(settings.file))
         yield mirror
 
 

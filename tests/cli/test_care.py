@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetsync.mirror.revision import head
 from fleetsync.simulator import Options, parse_faults
 from tests.cli.bench import Bench, served
 
@@ -23,19 +24,55 @@ def test_a_good_configuration_checks_without_a_request(bench: Bench) -> None:
     assert bench.done("check").endswith("all is well\n")
 
 
-def test_check_names_problems_of_declarations_and_secrets_at_once(bench: Bench) -> None:
-    bench.configure(
-        more='[sources.other]\nkind = "iot-central"\nurl = "https://example.invalid"\n'
-        'auth = { method = "api-token", token = { file = "no.token" } }\n'
+def test_check_names_what_is_wrong_everywhere_at_once(synced: Bench) -> None:
+    synced.configure(
+        more='intervall = "5m"\n[sources.other]\nkind = "iot-central"\nurl = "https://example.invalid"\n'
+        'auth = { method = "api-token", token = { file = "no.token" } }\n[sources.odd]\nkind = "iot-centrel"\n'
     )
-    bench.declare("[[declaration]]\nname = 'x'\nwhere = \"colour = 'red'\"\ndesired.enabled = true\n")
+    synced.config.write_text(synced.config.read_text().replace(synced.cloud.url, "http://127.0.0.1:9"))
+    synced.declare("[[declaration]]\nname = 'x'\nwhere = \"colour = 'red'\"\ndesired.enabled = true\n")
+    synced.declare("[[declaration]]\nname = 'x'\ndesired.colour = 1\n[[declaration\n", "broken.toml")
+    synced.declare("[[declaration]]\nname = 'y'\nsources = ['odd']\nwher = 1\ndesired.any = 1\n", "odd.toml")
 
-    result = bench.run("check")
+    result = synced.run("check")
 
     assert result.exit_code == 78
-    assert "declarations/all.toml:3: " in result.stderr
-    assert "no.token" in result.stderr
-    assert result.stderr.count("\n") == 2
+    words = (
+        *("unknown key `intervall`", "no.token", "did you mean `iot-central`?", "missing key `method`"),
+        *("declarations/all.toml:3: `where` of `x` is refused", "declarations/broken.toml:4: not TOML"),
+        *("declarations/odd.toml:4: unknown key `wher`", "source 'central' mirrored iot-central at"),
+    )
+    lines = result.stderr.splitlines()
+    assert [len([line for line in lines if word in line]) for word in words] == [1] * len(words)
+    assert len(lines) == len(words)
+    found = synced.json("check")
+    assert [problem["message"] in lines[place] for place, problem in enumerate(found["problems"])] == [True] * len(
+        words
+    )
+    assert (found["sources"], found["declarations"]) == ([], None)
+    assert found["database"]["schema"] == found["database"]["expected"]
+
+
+def test_check_looks_at_no_database_and_no_folder_that_is_not_clear(synced: Bench) -> None:
+    synced.declare("nonsense")
+    synced.config.write_text('declarations = "nowhere"\n[database]\nurl = "fleet.db"\n' + synced.config.read_text())
+
+    found = synced.json("check")
+
+    assert [problem["line"] for problem in found["problems"]] == [1, 3]
+    assert found["database"] is None
+
+
+def test_check_and_sync_refuse_another_service_under_the_same_name(synced: Bench) -> None:
+    synced.config.write_text(synced.config.read_text().replace(synced.cloud.url, "http://127.0.0.1:9"))
+
+    [problem] = synced.json("check")["problems"]
+    result = synced.run("sync")
+
+    assert problem["message"].endswith("run `fleetsync db forget central` first")
+    assert problem["file"] == str(synced.config)
+    assert result.exit_code == 78
+    assert problem["message"] in result.stderr
 
 
 def test_check_prints_wrong_configurations_as_json_too(bench: Bench) -> None:
@@ -112,15 +149,56 @@ def test_the_doctor_names_a_certificate_that_is_not_trusted(signed: Bench) -> No
     assert "certificate verify failed" in untrusted.stdout
 
 
-def test_a_database_of_another_version_is_a_problem(synced: Bench) -> None:
-    connection = sqlite3.connect(synced.database)
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+LOOKING = (
+    *(["check"], ["status"], ["plan"], ["query", "SELECT 1"], ["sync"], ["pause", "central"]),
+    *(["explain", "central", "x"], ["history", "central", "x"]),
+)
+
+
+def change(database: Path, *statements: str) -> None:
+    connection = sqlite3.connect(database)
+    for statement in statements:
+        connection.execute(statement)
     connection.commit()
     connection.close()
 
-    assert synced.run("check").exit_code == 78
-    assert synced.run("plan").exit_code == 78
-    assert synced.run("sync").exit_code == 78
+
+@pytest.mark.parametrize("words", LOOKING)
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (("UPDATE alembic_version SET version_num = '9999'",), "has schema 9999, which is newer; this version works"),
+        (("UPDATE alembic_version SET version_num = '0001'",), "has schema 0001, which is older; this version works"),
+        (("DROP TABLE alembic_version",), "is not of fleetsync: it holds coverage, cycle, declaration; this version"),
+    ],
+)
+def test_a_database_of_another_version_is_78_and_one_line_says_what_to_do(
+    template: Bench, words: list[str], statements: tuple[str, ...], said: str
+) -> None:
+    change(template.database, *statements)
+
+    result = template.run(*words)
+
+    assert result.exit_code == 78
+    [line] = result.stderr.splitlines()
+    todo = {"9999": "install the fleetsync that made it", "0001": "run `fleetsync db upgrade`"}
+    assert f"{template.database} {said}" in line
+    assert f"schema {head()}: {next((text for number, text in todo.items() if number in said), 'name another')}" in line
+
+
+@pytest.fixture
+def template(bench: Bench) -> Bench:
+    """A bench with a database that nothing was listed into."""
+    bench.done("db", "upgrade")
+    return bench
+
+
+def test_an_empty_file_is_a_database_that_there_is_not_yet(bench: Bench) -> None:
+    bench.database.touch()
+
+    assert bench.run("query", "SELECT 1").exit_code == 75
+    assert bench.json("check")["exit_code"] == 0
+    assert bench.run("sync").exit_code == 0
 
 
 def test_the_doctor_says_a_line_for_each_subject(synced: Bench) -> None:
@@ -168,6 +246,26 @@ def test_a_source_can_be_renamed_and_forgotten(synced: Bench) -> None:
     synced.done("db", "forget", "plant", "--yes")
 
     assert synced.json("query", "SELECT count(*) AS n FROM resources") == [{"n": 0}]
+
+
+def test_a_sign_in_goes_with_the_name_of_its_source(synced: Bench) -> None:
+    (synced.folder / "central.sign-in").write_text("cached")
+
+    synced.done("db", "rename", "central", "plant")
+
+    assert not (synced.folder / "central.sign-in").exists()
+    assert (synced.folder / "plant.sign-in").read_text() == "cached"
+    synced.done("db", "forget", "plant", "--yes")
+    assert not (synced.folder / "plant.sign-in").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "Zürich", "a\nb"])
+def test_a_source_is_renamed_to_nothing_that_is_no_name(synced: Bench, name: str) -> None:
+    result = synced.run("db", "rename", "central", name)
+
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert synced.json("query", "SELECT name FROM sources") == [{"name": "central"}]
 
 
 def test_forgetting_without_a_terminal_wants_a_yes(synced: Bench) -> None:

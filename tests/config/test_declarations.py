@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetsync.config.declarations import DeclarationSet, basis, load_declarations
-from fleetsync.config.load import load
+from fleetsync.config.declarations import DeclarationSet, basis, read_declarations
+from fleetsync.config.load import load, read_draft
 from fleetsync.config.settings import Settings
 from fleetsync.core.declaration import ABSENT, Declaration
 from fleetsync.core.model import DEVICE
-from fleetsync.errors import ConfigError, Problem
+from fleetsync.errors import Problem
 from tests.config.kinds import KINDS
 
 CONFIG = """\
@@ -66,13 +66,11 @@ def config(folder: Path) -> Settings:
 def read(folder: Path, **files: str) -> DeclarationSet:
     for name, text in files.items():
         (folder / f"{name}.toml").write_text(text, encoding="utf-8")
-    return load_declarations(folder, config(folder))
+    return read_declarations(folder, config(folder))
 
 
 def problems(folder: Path, **files: str) -> tuple[Problem, ...]:
-    with pytest.raises(ConfigError) as caught:
-        read(folder, **files)
-    return caught.value.problems
+    return read(folder, **files).problems
 
 
 def test_a_declaration_says_what_and_for_which_resources(folder: Path) -> None:
@@ -121,18 +119,18 @@ def test_files_are_read_by_name_and_hidden_ones_and_others_are_not(folder: Path)
 
 
 def test_a_folder_that_is_not_there_declares_nothing(folder: Path) -> None:
-    assert load_declarations(folder / "none", config(folder)).declarations == ()
+    assert read_declarations(folder / "none", config(folder)) == DeclarationSet(declarations=(), where_lines={})
 
 
 def test_a_folder_that_cannot_be_read_is_not_an_empty_one(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"config\.toml: cannot be read: Not a directory"):
-        load_declarations(folder.parent / "config.toml", config(folder))
+    [problem] = read_declarations(folder.parent / "config.toml", config(folder)).problems
+    assert str(problem).endswith("config.toml: cannot be read: Not a directory")
 
 
 def test_a_folder_elsewhere_is_named_in_full(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "a.toml").write_text(declaration("a"))
-    [found] = load_declarations(elsewhere, config(folder)).declarations
+    [found] = read_declarations(elsewhere, config(folder)).declarations
     assert found.file == str(elsewhere / "a.toml")
 
 
@@ -319,8 +317,51 @@ def test_a_resource_that_no_source_has_is_a_problem(folder: Path) -> None:
     central = KINDS["iot-central"]
     kinds = {"groups": replace(central, name="groups", types=central.types[1:])}
     (folder / "a.toml").write_text(declaration("a", "desired.enabled = true"))
-    with pytest.raises(ConfigError, match=r"^declarations/a\.toml:1: no source has resources of the type `device`$"):
-        load_declarations(folder, load(folder.parent / "config.toml", kinds))
+    [problem] = read_declarations(folder, load(folder.parent / "config.toml", kinds)).problems
+    assert str(problem) == "declarations/a.toml:1: no source has resources of the type `device`"
+
+
+DRAFT = """\
+[sources.plant]
+kind = "iot-central"
+intervall = "5m"
+[sources.odd]
+kind = "iot-centrel"
+url = "https://odd.example.com"
+auth.method = "managed-identity"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param('sources = ["plant"]\ndesired.colour = 1', "`colour` cannot be declared", id="kind is known"),
+        pytest.param('sources = ["odd"]\ndesired.colour = 1', None, id="kind is not"),
+        pytest.param('sources = ["odd"]\nresource = "tree"\ndesired.x = 1', None, id="type may be that kind's"),
+        pytest.param('sources = ["od"]\ndesired.enabled = true', "did you mean `odd`?", id="no such source"),
+        pytest.param("desired.enabled = true\ncolour = 1", "unknown key `colour`", id="unknown key"),
+        pytest.param("desired.enabled = true\nwhere = 1", "`where` must be a string", id="no text"),
+    ],
+)
+def test_a_wrong_configuration_hides_no_mistake_of_a_declaration_and_adds_none(
+    folder: Path, text: str, words: str | None
+) -> None:
+    (folder.parent / "config.toml").write_text(DRAFT)
+    (folder / "x.toml").write_text(declaration("x", text))
+
+    draft = read_draft(folder.parent / "config.toml", KINDS)
+    found = read_declarations(folder, draft.settings)
+
+    assert len(draft.problems) == 4
+    assert [words in problem.message for problem in found.problems if words] == ([True] if words else [])
+    assert bool(found.problems) is (words is not None)
+
+
+def test_a_configuration_without_sources_is_not_held_against_declarations(folder: Path) -> None:
+    (folder.parent / "config.toml").write_text("")
+    (folder / "x.toml").write_text(declaration("x", 'sources = ["plant"]\nresource = "x"\ndesired.enabled = true'))
+
+    assert read_declarations(folder, read_draft(folder.parent / "config.toml", KINDS).settings).problems == ()
 
 
 def a(**changes: object) -> Declaration:
@@ -365,10 +406,7 @@ WORDS = st.sampled_from([*OSLO.split(), "nan", "{}", "[]", "1979-05-27", '"', "=
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS | st.text(max_size=3), max_size=30).map(" ".join))
-def test_no_text_makes_loading_raise_anything_but_a_config_error(folder: Path, text: str) -> None:
+def test_no_text_makes_reading_raise_anything(folder: Path, text: str) -> None:
     (folder / "x.toml").write_text(text, encoding="utf-8", errors="replace", newline="")
-    try:
-        found = load_declarations(folder, config(folder)).declarations
-    except ConfigError:
-        return
-    assert basis(found)
+    found = read_declarations(folder, config(folder))
+    assert found.problems or basis(found.declarations)

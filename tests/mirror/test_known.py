@@ -1,5 +1,7 @@
 """What providers may ask the mirror."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,7 @@ async def test_where_there_is_no_database_yet_nothing_is_known(tmp_path: Path) -
 
 
 async def test_a_database_of_something_else_is_said_to_be_so(tmp_path: Path) -> None:
-    (tmp_path / "empty.db").touch()
-    with pytest.raises(MirrorError, match="no such table"):
-        await Known(tmp_path / "empty.db", FakeClock()).document(key("a"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "theirs.db")) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(MirrorError, match="is not of fleetsync"):
+        await Known(tmp_path / "theirs.db", FakeClock()).document(key("a"))

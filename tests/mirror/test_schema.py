@@ -14,12 +14,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 import fleetsync
 from fleetsync.core.kind import Column, ColumnType
 from fleetsync.errors import LockedError, MirrorError, SchemaMismatchError
-from fleetsync.mirror import schema
+from fleetsync.mirror import revision, schema
 from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.mirror.lock import is_locked, lock_file, locked
 from fleetsync.mirror.mirror import Mirror, open_mirror
@@ -42,6 +43,12 @@ def query(path: Path, sql: str, mode: str = "ro") -> list[tuple[object, ...]]:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
+
+
+def test_the_revisions_are_those_that_alembic_finds() -> None:
+    scripts = ScriptDirectory(str(revision.migrations()))
+    assert scripts.get_heads() == [revision.head()]
+    assert {script.revision for script in scripts.walk_revisions()} == set(revision.revisions())
 
 
 def content_of(path: Path) -> bytes:
@@ -89,7 +96,7 @@ async def test_views_of_another_version_are_made_anew(database: Path) -> None:
 async def test_a_new_file_is_made_with_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "new.db"
     await open_and_close(path)
-    assert query(path, "SELECT version_num FROM alembic_version") == [(schema.head(),)]
+    assert query(path, "SELECT version_num FROM alembic_version") == [(revision.head(),)]
 
 
 @pytest.mark.parametrize("name", ["a b.db", "50%25.db", "100%.db", "what?.db", "no#1.db", "ü.db", "a'b.db"])
@@ -107,7 +114,7 @@ from pathlib import Path
 from fleetsync.clock import SystemClock
 from fleetsync.errors import SchemaMismatchError
 from fleetsync.mirror.mirror import open_mirror
-from fleetsync.mirror.schema import migrations
+from fleetsync.mirror.revision import migrations
 from fleetsync.providers.iot_central import KIND
 
 async def main(path):
@@ -128,9 +135,9 @@ asyncio.run(main(Path(sys.argv[1])))
 def test_an_older_database_is_refused_until_it_is_upgraded_after_a_backup(database: Path, tmp_path: Path) -> None:
     installed = tmp_path / "later" / "fleetsync"
     shutil.copytree(PACKAGE, installed, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(schema.migrations(), installed / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(revision.migrations(), installed / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     (installed / "migrations" / "versions" / "9999_later.py").write_text(
-        f'revision = "9999"\ndown_revision = "{schema.head()}"\n\n\ndef upgrade():\n    pass\n'
+        f'revision = "9999"\ndown_revision = "{revision.head()}"\n\n\ndef upgrade():\n    pass\n'
     )
     before = query(database, "SELECT version_num FROM alembic_version")
 
@@ -142,7 +149,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded_after_a_backup(databa
     assert (done.returncode, done.stderr) == (0, "")
     assert query(database, "SELECT version_num FROM alembic_version") == [("9999",)]
     [backup] = database.parent.glob("*.bak")
-    assert backup.name == f"mirror.db.{schema.head()}.bak"
+    assert backup.name == f"mirror.db.{revision.head()}.bak"
     assert query(backup, "SELECT version_num FROM alembic_version") == before
     assert backup.stat().st_mode & 0o777 == 0o640
 
@@ -150,7 +157,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded_after_a_backup(databa
 def first_schema(path: Path) -> None:
     """Make a database as the first version did, with something in it."""
     config = Config()
-    config.set_main_option("script_location", str(schema.migrations()))
+    config.set_main_option("script_location", str(revision.migrations()))
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
@@ -181,7 +188,7 @@ async def test_a_newer_database_is_refused_and_left_as_it_is(database: Path) -> 
     query(database, "UPDATE alembic_version SET version_num = '9999'", "rw")
     before = content_of(database)
     for upgrade in (False, True):
-        with pytest.raises(SchemaMismatchError, match="newer fleetsync"):
+        with pytest.raises(SchemaMismatchError, match="has schema 9999, which is newer; this version"):
             await open_and_close(database, upgrade=upgrade)
     assert query(database, "PRAGMA journal_mode") == [("delete",)]
     assert content_of(database)[100:] == before[100:]
@@ -191,7 +198,7 @@ async def test_a_database_of_somebody_else_is_refused_and_left_as_it_is(tmp_path
     path = tmp_path / "theirs.db"
     query(path, "CREATE TABLE theirs (a)", "rwc")
     before = content_of(path)
-    with pytest.raises(SchemaMismatchError, match="not a database of fleetsync: it holds theirs"):
+    with pytest.raises(SchemaMismatchError, match=r"is not of fleetsync: it holds theirs; .* name another file"):
         await open_and_close(path, upgrade=True)
     assert query(path, "PRAGMA journal_mode") == [("delete",)]
     assert content_of(path)[100:] == before[100:]
@@ -307,7 +314,7 @@ async def test_a_backup_is_the_database_at_one_instant_and_never_overwrites(data
 KILLED = """
 import os, sys
 from pathlib import Path
-from fleetsync.mirror import schema
+from fleetsync.mirror import revision, schema
 
 os.fsync = lambda _: os.kill(os.getpid(), 9)
 schema.backup(Path(sys.argv[1]), Path(sys.argv[2]))
