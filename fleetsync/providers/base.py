@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
+from fleetsync.clock import Clock
 from fleetsync.core.kind import Kind
 from fleetsync.core.model import Cursor, Detail, Page, Part, Resource, ResourceKey, ResourceType
 from fleetsync.core.operation import Followed, Operation
@@ -120,12 +121,16 @@ class Known(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """What a provider is connected with: where the service is, a way to send, what the mirror knows, its settings."""
+    """What a provider is connected with: where the service is, a way to send, what the mirror knows, its settings.
+
+    `clock` is for saying when something was read; a provider waits for nothing.
+    """
 
     name: str
     url: str
     http: Http
     known: Known
+    clock: Clock
     settings: object
 
 

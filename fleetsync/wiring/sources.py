@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fleetsync.clock import Clock
+from fleetsync.clock import Clock, SystemClock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.model import ResourceKey, ResourceType
 from fleetsync.daemon.work import Work
@@ -72,7 +72,9 @@ class _Nowhere:
 def unconnected(settings: SourceSettings) -> base.Source:
     """Return a source for what needs no request: what of it can be declared, and under which guard."""
     nowhere = _Nowhere()
-    endpoint = base.Endpoint(name=settings.name, url=settings.url, http=nowhere, known=nowhere, settings=settings.own)
+    endpoint = base.Endpoint(
+        name=settings.name, url=settings.url, http=nowhere, known=nowhere, clock=SystemClock(), settings=settings.own
+    )
     return base.load(settings.kind.name).connect(endpoint)
 
 
@@ -87,7 +89,12 @@ def connected_through(
     meter = Meter()
     http = connect(session, origin=Origin.of(settings.url), tokens=tokens, limiter=limiter, clock=clock, meter=meter)
     endpoint = base.Endpoint(
-        name=settings.name, url=settings.url, http=http, known=Known(database, clock), settings=settings.own
+        name=settings.name,
+        url=settings.url,
+        http=http,
+        known=Known(database, clock),
+        clock=clock,
+        settings=settings.own,
     )
     source = base.load(settings.kind.name).connect(endpoint)
     return Connected(source=source, settings=settings, meter=meter, limiter=limiter, tokens=tokens)

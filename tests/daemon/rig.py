@@ -126,6 +126,7 @@ class Plant:
             url=self.http.cloud.url,
             http=self.door,
             known=KnownDocuments(),
+            clock=self.http.clock,
             settings=self.settings.own,
         )
         return PROVIDER.connect(endpoint)

@@ -44,7 +44,14 @@ ODD_IDS = (
 
 def central(http: Any, version: Any = PREVIEW) -> IotCentral:
     return IotCentral(
-        Endpoint(name="plant", url=URL + "/", http=http, known=KnownDocuments(), settings=Settings(api_version=version))
+        Endpoint(
+            name="plant",
+            url=URL + "/",
+            http=http,
+            known=KnownDocuments(),
+            clock=FakeClock(),
+            settings=Settings(api_version=version),
+        )
     )
 
 
@@ -534,7 +541,11 @@ def test_two_sources_of_one_application_share_its_quota() -> None:
 
 def test_settings_of_another_kind_are_a_mistake_of_ours() -> None:
     with pytest.raises(TypeError):
-        IotCentral(Endpoint(name="plant", url=URL, http=Answers(""), known=KnownDocuments(), settings=object()))
+        IotCentral(
+            Endpoint(
+                name="plant", url=URL, http=Answers(""), known=KnownDocuments(), clock=FakeClock(), settings=object()
+            )
+        )
 
 
 def test_a_kind_is_found_by_name_and_only_by_name() -> None:

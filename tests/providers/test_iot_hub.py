@@ -90,7 +90,14 @@ def change(key: ResourceKey, part: Part, values: dict[str, object], guard: Guard
 
 def provided(http: Any) -> IotHub:
     return IotHub(
-        Endpoint(name="hub", url="http://127.0.0.1:8081/", http=http, known=KnownDocuments(), settings=Settings())
+        Endpoint(
+            name="hub",
+            url="http://127.0.0.1:8081/",
+            http=http,
+            known=KnownDocuments(),
+            clock=FakeClock(),
+            settings=Settings(),
+        )
     )
 
 

@@ -89,6 +89,7 @@ class Rig:
             url=settings.url,
             http=self.layers(self.http),
             known=Known(self.path, self.clock),
+            clock=self.clock,
             settings=settings.own,
         )
         return Job(
