@@ -19,7 +19,10 @@ from fleetsync.simulator.arm_lists import DEFAULT_SIZE as ARM_PAGE_SIZE
 from fleetsync.simulator.arm_parts import ArmOptions, assembled, subscription_of
 from fleetsync.simulator.arm_throttles import limits as arm_limits
 from fleetsync.simulator.bucket import Limit
-from fleetsync.simulator.configuration import ArmFacts, Facts, HubFacts, TenantFacts, configuration
+from fleetsync.simulator.cloud_relay import RESOURCE as RELAY_RESOURCE
+from fleetsync.simulator.cloud_relay import CloudRelay, RelayDoorman, Shares
+from fleetsync.simulator.cloud_relay_rosters import HubRoster, OwnRoster
+from fleetsync.simulator.configuration import ArmFacts, Facts, HubFacts, RelayFacts, TenantFacts, configuration
 from fleetsync.simulator.counters import Counters, CounterSnapshot, LogLine
 from fleetsync.simulator.desk import Desk
 from fleetsync.simulator.entra import Entra, Registration
@@ -35,7 +38,7 @@ from fleetsync.simulator.iot_hub_queries import DEFAULT_SIZE, Queries
 from fleetsync.simulator.iot_hub_registry import Registry
 from fleetsync.simulator.iot_hub_state import HubState
 from fleetsync.simulator.iot_hub_throttles import PATIENCE_S, Quota, limits, most_configurations
-from fleetsync.simulator.life import Life
+from fleetsync.simulator.life import Life, Rhythm
 from fleetsync.simulator.server import address_of, listener, served
 from fleetsync.simulator.sphere_legacy import Doorman as SphereDoorman
 from fleetsync.simulator.sphere_legacy import SphereLegacy
@@ -44,7 +47,7 @@ from fleetsync.simulator.sphere_legacy_state import Tenant
 from fleetsync.simulator.tls import Folder, prepared
 from fleetsync.simulator.wire import Object, SimRequest, SimResponse
 
-KINDS = ("iot-central", "iot-hub", "sphere-legacy", "sphere-arm", "iot-hub-arm")
+KINDS = ("iot-central", "iot-hub", "sphere-legacy", "sphere-arm", "iot-hub-arm", "cloud-relay")
 """Every kind of service that can be simulated."""
 
 _YEAR_S = 365 * 86_400
@@ -73,6 +76,10 @@ class Options:
     The old service of Azure Sphere, `sphere-legacy`, listens at `sphere_listen`, or else at the second port after
     `listen`. `sphere_rate` is like `rate`, `sphere_page_size` how much its pages hold; a move takes
     `sphere_operation_s`, and of all moves `sphere_fail_share` fail and `sphere_errors_share` end complete with errors.
+
+    The Cloud Relay listens at `relay_listen`, or else at the fourth port after `listen`. It is in front of the devices
+    of the IoT Hub; where there is no hub, it has `relay_devices` of its own, a tenth of `devices` when None.
+    `relay_shares` says how many of them are offline, slow and so on, `relay_daily_quota` how many calls a day has.
     """
 
     listen: str = "127.0.0.1:0"
@@ -106,6 +113,10 @@ class Options:
     sphere_operation_s: float = 6.0
     sphere_fail_share: float = 0.0
     sphere_errors_share: float = 0.0
+    relay_listen: str | None = None
+    relay_devices: int | None = None
+    relay_shares: Shares = field(default_factory=Shares)
+    relay_daily_quota: int | None = None
 
     def devices_of(self, kind: str) -> int:
         """Return how many devices a service of this kind begins with; none where it is not asked for."""
@@ -113,13 +124,14 @@ class Options:
             return 0
         if kind == "iot-central":
             return self.devices
-        if kind == "iot-hub-arm":
-            return 0
-        if kind.startswith("sphere"):
-            return self.devices // 4 if self.sphere_devices is None else self.sphere_devices
-        if self.hub_devices is not None:
-            return self.hub_devices
-        return self.devices // 2 if "iot-central" in self.kinds else self.devices
+        hub = self.devices // 2 if "iot-central" in self.kinds else self.devices
+        chosen = {
+            "iot-hub": (self.hub_devices, hub),
+            "iot-hub-arm": (0, 0),
+            "cloud-relay": (self.relay_devices, self.devices // 10),
+        }
+        asked, otherwise = chosen.get(kind, (self.sphere_devices, self.devices // 4))
+        return otherwise if asked is None else asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +179,14 @@ class Cloud:
         self.hub_url = _url(options, _beside(options.listen, options.hub_listen, 1))
         self.arm_url = _url(options, _beside(options.listen, options.arm_listen, 3))
         self.sphere_url = _url(options, _beside(options.listen, options.sphere_listen, 2))
+        self.relay_url = _url(options, _beside(options.listen, options.relay_listen, 4))
         self.entra = self._make_entra()
         self.application = Application(seed=options.seed, devices=options.devices_of("iot-central"), at=now())
         self.central = self._make_central()
         self._hub = self._make_hub() if "iot-hub" in options.kinds else None
         self._arm = self._make_arm() if {"sphere-arm", "iot-hub-arm"} & set(options.kinds) else None
         self._sphere = self._make_sphere() if "sphere-legacy" in options.kinds else None
+        self._relay = self._make_relay() if "cloud-relay" in options.kinds else None
 
     @property
     def hub(self) -> IotHub:
@@ -206,6 +220,17 @@ class Cloud:
         if self._sphere is None:
             raise SimulatorError('no Azure Sphere tenant is simulated; "sphere-legacy" has to be one of the kinds')
         return self._sphere
+
+    @property
+    def relay(self) -> CloudRelay:
+        """The Cloud Relay.
+
+        Raises:
+            SimulatorError: there is none, as `Options.kinds` does not ask for it.
+        """
+        if self._relay is None:
+            raise SimulatorError('no Cloud Relay is simulated; "cloud-relay" has to be one of the kinds')
+        return self._relay
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -266,6 +291,8 @@ class Cloud:
             self._arm.renew()
         if self._sphere is not None:
             self._sphere.renew()
+        if self._relay is not None:
+            self._relay.renew()
 
     def handle(self, request: SimRequest) -> SimResponse:
         """Answer a request to `url`, where the sign-in and IoT Central are."""
@@ -307,6 +334,16 @@ class Cloud:
             return control.page(self, request)
         return self.sphere.handle(request)
 
+    def handle_relay(self, request: SimRequest) -> SimResponse:
+        """Answer a request to `relay_url`.
+
+        Raises:
+            SimulatorError: there is no Cloud Relay.
+        """
+        if control.serves(request.path):
+            return control.page(self, request)
+        return self.relay.handle(request)
+
     def configuration(self) -> str:
         """Return a TOML configuration that fits this cloud where it listens."""
         options = self.options
@@ -324,6 +361,7 @@ class Cloud:
                 has_catalog="sphere-arm" in options.kinds,
                 has_hub_arm="iot-hub-arm" in options.kinds,
                 tenant=TenantFacts(url=self.sphere_url, id=self._sphere.tenant.id) if self._sphere else None,
+                relay=self._relay_facts(self._relay) if self._relay else None,
             )
         )
 
@@ -355,6 +393,10 @@ class Cloud:
                 sock = listener(_beside(self.options.listen, self.options.sphere_listen, 2))
                 self.sphere_url = _url(self.options, address_of(sock))
                 await stack.enter_async_context(served(self.handle_sphere, sock, context))
+            if self._relay is not None:
+                sock = listener(_beside(self.options.listen, self.options.relay_listen, 4))
+                self.relay_url = _url(self.options, address_of(sock))
+                await stack.enter_async_context(served(self.handle_relay, sock, context))
             yield address
 
     def _move_hub(self, hub: IotHub, folder: Folder | None) -> None:
@@ -467,6 +509,19 @@ class Cloud:
         sphere.operations.errors_share = options.sphere_errors_share
         return sphere
 
+    def _make_relay(self) -> CloudRelay:
+        options = self.options
+        roster = HubRoster(self._hub) if self._hub is not None else OwnRoster(options.devices_of("cloud-relay"))
+        doorman = RelayDoorman(bearer=self.entra.is_good, anonymous=options.tls is None)
+        rhythm = Rhythm(options.life, at=self._now())
+        relay = CloudRelay(roster, self._make_desk("cloud-relay", None), doorman, rhythm, seed=options.seed)
+        relay.shares, relay.daily_quota = options.relay_shares, options.relay_daily_quota
+        return relay
+
+    def _relay_facts(self, relay: CloudRelay) -> RelayFacts:
+        roster = None if self._hub is not None else relay.roster.ids()
+        return RelayFacts(url=self.relay_url, scope=f"{RELAY_RESOURCE}/.default", roster=roster)
+
     def _make_desk(self, name: str, limit: Limit | None, *, patience_s: float = 0.0) -> Desk:
         return Desk(
             name=name,
@@ -485,11 +540,19 @@ def _check(options: Options) -> None:
         raise SimulatorError(f'kind "{unknown[0]}" is not simulated; there is {", ".join(KINDS)}')
     if options.devices < 0 or options.latency_s < 0:
         raise SimulatorError("the number of devices and the latency cannot be negative")
+    if min(options.relay_devices or 0, options.relay_daily_quota or 0) < 0:
+        raise SimulatorError("devices and calls of a Cloud Relay cannot be negative")
     if min(options.hub_devices or 0, options.index_lag_s, options.hub_daily_quota or 0, options.hub_page_size - 1) < 0:
         raise SimulatorError("devices, lag and quota of the hub cannot be negative, and its pages hold something")
     if min(options.sphere_devices or 0, options.sphere_operation_s, options.sphere_page_size - 1) < 0:
         raise SimulatorError("devices and operations of Azure Sphere cannot be negative, and its pages hold something")
-    for address in (options.listen, options.hub_listen, options.sphere_listen, options.arm_listen):
+    for address in (
+        options.listen,
+        options.hub_listen,
+        options.sphere_listen,
+        options.arm_listen,
+        options.relay_listen,
+    ):
         if address is not None and options.tls is None and not _is_loopback(address):
             raise SimulatorError(f'listen address "{address}" is not a loopback address, which needs --tls')
 

@@ -34,6 +34,15 @@ class TenantFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayFacts:
+    """What is to be said of a Cloud Relay; its roster is that of the hub's source, or a list."""
+
+    url: str
+    scope: str
+    roster: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the configuration is made of; without a folder there is no TLS and no sign-in.
 
@@ -51,6 +60,7 @@ class Facts:
     has_catalog: bool = False
     has_hub_arm: bool = False
     tenant: TenantFacts | None = None
+    relay: RelayFacts | None = None
 
 
 def configuration(facts: Facts) -> str:
@@ -64,6 +74,8 @@ def configuration(facts: Facts) -> str:
         sources.append(_behind_arm(facts, facts.arm, "hub-arm", "iot-hub-arm"))
     if facts.tenant is not None:
         sources.append(_tenant(facts, facts.tenant))
+    if facts.relay is not None:
+        sources.append(_relay(facts, facts.relay))
     return "\n\n".join("\n".join(lines) for lines in sources) + "\n"
 
 
@@ -101,6 +113,22 @@ def _with_entra_only(facts: Facts, source: str, lines: list[str]) -> list[str]:
         f"authority = {_text(facts.url)}",
         "",
         f"[sources.{source}.auth]",
+        *_client_secret(facts, facts.folder),
+    ]
+
+
+def _relay(facts: Facts, relay: RelayFacts) -> list[str]:
+    roster = '{ source = "hub" }' if relay.roster is None else json.dumps(relay.roster)
+    lines = ["[sources.buildings]", 'kind = "cloud-relay"', f"url = {_text(relay.url)}", f"roster = {roster}"]
+    if facts.folder is None:
+        return lines + _without_tls("buildings")
+    return [
+        *lines,
+        f"ca_file = {_text(facts.folder / 'ca.pem')}",
+        f"authority = {_text(facts.url)}",
+        f"scope = {_text(relay.scope)}",
+        "",
+        "[sources.buildings.auth]",
         *_client_secret(facts, facts.folder),
     ]
 

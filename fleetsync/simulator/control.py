@@ -15,6 +15,8 @@
 | GET /_simulator/sphere    | every device and device group of the Azure Sphere tenant, as they really are |
 | GET /_simulator/sphere/moves | which of its devices clients moved, and how that ended |
 | POST /_simulator/sphere/operator | the same there; the id is that of a device or of a group |
+| GET /_simulator/relay     | every device of the Cloud Relay with its controller, as they really are |
+| POST /_simulator/relay/operator | the same at a controller; the patch has values by path |
 | POST /_simulator/reset    | begin the counters anew                             |
 
 They are the same at every address. They are not limited, not counted, have no faults and ask for no token.
@@ -89,10 +91,12 @@ _PAGES: Mapping[tuple[str, str], Callable[[Cloud, SimRequest], Object]] = {
     ("GET", "/arm/log"): lambda cloud, _: {"log": [asdict(line) for line in cloud.arm.log()]},
     ("GET", "/sphere"): lambda cloud, _: {"devices": cloud.sphere.truth(), "groups": cloud.sphere.groups()},
     ("GET", "/sphere/moves"): lambda cloud, _: {"moves": [asdict(move) for move in cloud.sphere.moves()]},
+    ("GET", "/relay"): lambda cloud, _: {"devices": cloud.relay.truth()},
     ("POST", "/faults"): _set_faults,
     ("POST", "/operator"): lambda cloud, request: {"changed": _edited(request, cloud.operator_edit)},
     ("POST", "/hub/operator"): lambda cloud, request: {"changed": _edited(request, cloud.hub.operator_edit)},
     ("POST", "/arm/operator"): lambda cloud, request: {"changed": _edited(request, cloud.arm.operator_edit)},
     ("POST", "/sphere/operator"): lambda cloud, request: {"changed": _edited(request, cloud.sphere.operator_edit)},
+    ("POST", "/relay/operator"): lambda cloud, request: {"changed": _edited(request, cloud.relay.operator_patch)},
     ("POST", "/reset"): _reset,
 }

@@ -29,6 +29,7 @@ KNOWN_RESOURCES: Final = (
     "https://management.azure.com",
     "https://firstparty.sphere.azure.net/api",
     "https://sphere.azure.net/api",
+    "api://fleetsync-simulated-relay",
 )
 _APPLICATIONS_ONLY: Final = "https://firstparty.sphere.azure.net/api"
 _PEOPLE_ONLY: Final = "https://sphere.azure.net/api"

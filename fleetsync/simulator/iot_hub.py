@@ -28,7 +28,7 @@ from fleetsync.simulator.iot_hub_guards import guard_of
 from fleetsync.simulator.iot_hub_identities import Identities
 from fleetsync.simulator.iot_hub_life import HubLife
 from fleetsync.simulator.iot_hub_queries import Queries
-from fleetsync.simulator.iot_hub_records import identity_document, twin_document
+from fleetsync.simulator.iot_hub_records import Record, identity_document, twin_document
 from fleetsync.simulator.iot_hub_registry import Happening
 from fleetsync.simulator.iot_hub_routes import Route, kind_of, operation_of, right_for, route_of
 from fleetsync.simulator.iot_hub_rules import VERSIONS
@@ -131,6 +131,11 @@ class IotHub:
             }
             for device in self.state.registry
         ]
+
+    def device(self, device_id: str) -> Record | None:
+        """Return what is registered of a device now; None where there is none."""
+        self._settle()
+        return self.state.registry.get((device_id, ""))
 
     def happenings(self) -> tuple[Happening, ...]:
         """Return which devices came and went, oldest first."""
