@@ -1,10 +1,11 @@
 """How the sources are: said once when one breaks, once when it heals, and before a credential ends."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from fleetsync.errors import FleetsyncError, MirrorError, ThrottledError, UnsafePlanError
+from fleetsync.errors import FleetsyncError, MirrorError
 from fleetsync.log import get_log
+from fleetsync.reconcile.endings import state_of
 
 _WARNINGS_DAYS = (0, 1, 7, 30)
 
@@ -27,13 +28,13 @@ class Health:
             del self._wrong[gone]
         self._say()
 
-    def note(self, source: str, error: FleetsyncError | None) -> None:
-        """Take note of how a cycle ended. Logged is the change only; an error of another sort is one."""
+    def note(self, source: str, *errors: FleetsyncError) -> None:
+        """Take note of how a cycle ended. Logged is the change only; errors of another sort are one."""
         before = self._wrong.pop(source, None)
-        if error is not None:
-            self._wrong[source] = reason = reason_of(error)
+        if errors:
+            self._wrong[source] = reason = reason_of(errors)
             if before != reason:
-                get_log(source=source).error("source.down", error=str(error), reason=reason)
+                get_log(source=source).error("source.down", error="; ".join(map(str, errors)), reason=reason)
         elif before is not None:
             get_log(source=source).info("source.up")
         self._say()
@@ -70,14 +71,6 @@ class Health:
         return "; ".join(parts)
 
 
-def reason_of(error: FleetsyncError) -> str:
-    """Return the sort of an error, in a word; the same words as in the view `sources`, and two more."""
-    match error:
-        case ThrottledError():
-            return "throttled"
-        case UnsafePlanError():
-            return "refused"
-        case MirrorError():
-            return "unrecorded"
-        case _:
-            return "down"
+def reason_of(errors: Sequence[FleetsyncError]) -> str:
+    """Return the sort of errors, in a word; the same words as in the view `sources`, and one more."""
+    return "unrecorded" if any(isinstance(error, MirrorError) for error in errors) else state_of(errors)

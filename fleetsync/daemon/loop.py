@@ -94,9 +94,9 @@ class Loop:
             done = await attempt(self._cycle(), source=self._name)
             if self._turn.is_ending:
                 return
-            error = done if isinstance(done, FleetsyncError) else done.error
-            self._around.health.note(self._name, error)
-            wait_s = self._pause_s(error)
+            errors = [done] if isinstance(done, FleetsyncError) else [trouble.error for trouble in done.troubles]
+            self._around.health.note(self._name, *errors)
+            wait_s = self._pause_s(errors[0] if errors else None)
 
     async def _rest(self, wait_s: float) -> None:
         around = self._around

@@ -15,6 +15,7 @@ from fleetsync.daemon.turns import Turn
 from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem, UsageError
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
+from fleetsync.reconcile.endings import summary
 from fleetsync.reconcile.progress import Report
 from fleetsync.reconcile.reviewed import Reviewed, plans_in, read_plan
 from fleetsync.transport.threads import start_in_daemon_thread
@@ -179,7 +180,7 @@ def worst(exit_codes: Iterable[int]) -> int:
 
 def reply_of(done: Done, *, write: bool) -> SourceReply:
     """Return what a cycle did, and its exit code; `write` says whether it was to write."""
-    codes = [] if done.error is None else [done.error.exit_code]
+    codes = [trouble.error.exit_code for trouble in done.troubles]
     if write and done.plan is not None and done.plan.contradictions:
         codes.append(1)
     if any(outcome.result not in _HARMLESS for outcome in done.outcomes):
@@ -194,7 +195,7 @@ def reply_of(done: Done, *, write: bool) -> SourceReply:
         skipped=tuple(
             f"{key.type} {key.id}: it moved since the plan was made, is held, or is gone" for key in done.skipped
         ),
-        error=None if done.error is None else str(done.error),
+        error=summary(done.troubles),
         exit_code=worst(codes),
     )
 

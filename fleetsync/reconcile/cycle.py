@@ -17,9 +17,7 @@ from fleetsync.errors import (
     AuthError,
     FleetsyncError,
     MirrorError,
-    RejectedError,
     TerminalError,
-    ThrottledError,
     UnsafePlanError,
 )
 from fleetsync.log import get_log
@@ -32,6 +30,7 @@ from fleetsync.mirror.unbroken import to_its_end
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.apply import Apply
 from fleetsync.reconcile.details import read_details
+from fleetsync.reconcile.endings import CUT_SHORT, Trouble, ending_of
 from fleetsync.reconcile.listing import count, judge, list_type
 from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
@@ -73,7 +72,7 @@ class Job:
 
 @dataclass(slots=True, kw_only=True)
 class Done:
-    """What a cycle did. `error` is what cut it short, or the first thing that went wrong in a part of it."""
+    """What a cycle did. Of its troubles the first is what cut it short, if something did."""
 
     source: str
     cycle: CycleId
@@ -83,7 +82,12 @@ class Done:
     outcomes: list[Outcome] = field(default_factory=list)
     skipped: tuple[ResourceKey, ...] = ()
     """Resources of a reviewed plan that were left alone, because a declared value moved since."""
-    error: FleetsyncError | None = None
+    troubles: list[Trouble] = field(default_factory=list)
+
+    @property
+    def error(self) -> FleetsyncError | None:
+        """Return the first of its errors."""
+        return self.troubles[0].error if self.troubles else None
 
 
 class _Start:
@@ -112,28 +116,27 @@ class Cycle:
         self._counts = Counts()
         self._listed: set[ResourceType] = set()
         self._listings: dict[ListingId, Listing] = {}
-        self._errors: list[FleetsyncError] = []
+        self._troubles: list[Trouble] = []
 
     async def run(self) -> Done:
         """Run the cycle to its end, and keep the books also when it is cut short."""
         job = self._job
         start = _Start(job)
         cycle = await job.mirror.cycles.begin(job.source.name)
-        done = Done(source=job.source.name, cycle=cycle, counts=self._counts)
+        done = Done(source=job.source.name, cycle=cycle, counts=self._counts, troubles=self._troubles)
         try:
             await self._steps(cycle, done)
         except MirrorError:
             raise
         except FleetsyncError as error:
-            self._errors.insert(0, error)
+            self._troubles.insert(0, Trouble(error=error))
         except asyncio.CancelledError:
             # Where the books cannot be closed now, the next cycle closes them.
             with contextlib.suppress(TimeoutError, MirrorError):
-                await to_its_end(self._close(done, start, _CUT_SHORT, within_s=CLOSING_S))
+                await to_its_end(self._close(done, start, CUT_SHORT, within_s=CLOSING_S))
             raise
         done.complete = self._listed == set(job.settings.resources)
-        done.error = self._errors[0] if self._errors else None
-        await to_its_end(self._close(done, start, _ending(done)))
+        await to_its_end(self._close(done, start, ending_of(self._troubles, complete=done.complete)))
         return done
 
     async def _close(self, done: Done, start: "_Start", ending: Ending, *, within_s: float | None = None) -> None:
@@ -194,7 +197,7 @@ class Cycle:
         except (UnsafePlanError, TerminalError) as error:
             if isinstance(error, AuthError) and error.status != _FORBIDDEN:
                 raise
-            self._errors.append(error)
+            self._troubles.append(Trouble(error=error, type=spec.type))
 
     def _watch(self, going: Listing) -> None:
         self._listings[going.id] = going
@@ -289,23 +292,6 @@ class Cycle:
             for selection in running:
                 selection.interrupt()
             raise
-
-
-_CUT_SHORT = Ending(outcome="interrupted", complete=False, state=None, error="cut short by a stop or a reload")
-
-
-def _ending(done: Done) -> Ending:
-    error = done.error
-    match error:
-        case None:
-            outcome, state = "done", "up"
-        case ThrottledError():
-            outcome, state = "throttled", "throttled"
-        case UnsafePlanError() | RejectedError():
-            outcome, state = "refused", "refused"
-        case _:
-            outcome, state = "failed", "down"
-    return Ending(outcome=outcome, state=state, complete=done.complete, error=None if error is None else str(error))
 
 
 def _say(done: Done, ending: Ending, *, took_s: float) -> None:

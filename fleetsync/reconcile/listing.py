@@ -9,7 +9,7 @@ from fleetsync.config.settings import Limits
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, Page, ResourceType
 from fleetsync.core.safety import check_listing
-from fleetsync.errors import InvalidResponseError, SourceError, TerminalError, UnsafePlanError
+from fleetsync.errors import InvalidResponseError, ResourceError, SourceError, TerminalError, UnsafePlanError
 from fleetsync.log import get_log
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
@@ -31,12 +31,12 @@ async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) 
     """Yield the pages from `cursor` to the end, or raise.
 
     Raises:
-        InvalidResponseError: the links go in a circle, or lead through nothing but empty pages.
+        InvalidResponseError: the links go in a circle, lead through nothing but empty pages, or nowhere.
     """
     met: set[int] = set()
     empty = 0
     while True:
-        page = await source.page(type, cursor)
+        page = await _page(source, type, cursor)
         yield page
         if page.next is None:
             return
@@ -47,6 +47,17 @@ async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) 
             raise InvalidResponseError(f"the pages of {type} do not end: {empty} empty ones in a row")
         cursor = page.next
         met.add(hash(cursor))
+
+
+async def _page(source: Source, type: ResourceType, cursor: Cursor | None) -> Page:
+    try:
+        return await source.page(type, cursor)
+    except ResourceError as error:
+        if cursor is None:
+            raise
+        # Where to go on was its own word: nothing that we asked for is refused.
+        reason = f"the pages of {type} do not go on where the service said: {error}"
+        raise InvalidResponseError(reason, status=error.status, request_id=error.request_id) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,9 @@ async def list_type(
         await _drain(source, going, mirror, clock=clock, watch=watch)
     except TerminalError as error:
         await mirror.listings.fail(going, str(error))
-        if not going.resumed or going.pages > going.pages_before:
+        if not going.resumed:
             raise
-        # The service does not take the old cursor any more: begin again.
+        # What an earlier cycle left leads nowhere: begin again, once.
         return await list_type(source, spec, mirror, cycle, clock=clock, watch=watch)
     return going
 
@@ -151,5 +162,5 @@ async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
         if not await mirror.listings.is_confirmed(going, missing):
             await mirror.listings.refuse(going, missing, str(error))
             accept = f"`fleetsync confirm {going.source} --gone {missing}` accepts it once"
-            raise UnsafePlanError(f"{going.type}: {error}; nothing is marked gone; {accept}") from error
+            raise UnsafePlanError(f"{error}; nothing is marked gone; {accept}") from error
     await mirror.listings.complete(going)

@@ -10,7 +10,6 @@ from fleetsync.errors import (
     Problem,
     ThrottledError,
     UnreachableError,
-    UnsafePlanError,
 )
 from tests.daemon.conftest import Said
 
@@ -33,7 +32,7 @@ def test_a_source_that_breaks_is_said_once_and_so_is_that_it_healed(health: Heal
     for _ in range(3):
         health.note("plant", UnreachableError("no route to host"))
     for _ in range(3):
-        health.note("plant", None)
+        health.note("plant")
 
     assert [(line["event"], line["source"], line.get("error"), line.get("reason")) for line in said] == [
         ("source.down", "plant", "no route to host", "down"),
@@ -42,17 +41,17 @@ def test_a_source_that_breaks_is_said_once_and_so_is_that_it_healed(health: Heal
 
 
 def test_another_sort_of_trouble_is_said_too(health: Health, said: Said) -> None:
-    for error in (ThrottledError("busy"), AuthError("no role"), UnsafePlanError("too much"), MirrorError("disk full")):
+    for error in (ThrottledError("busy"), AuthError("no role"), UnreachableError("no route"), MirrorError("disk full")):
         health.note("plant", error)
 
-    assert [line["reason"] for line in said] == ["throttled", "down", "refused", "unrecorded"]
+    assert [line["reason"] for line in said] == ["throttled", "refused", "down", "unrecorded"]
 
 
 def test_the_status_names_what_is_wrong_and_is_told_on_the_change_only(health: Health, told: list[str]) -> None:
     health.note("plant", UnreachableError("no route"))
     health.note("plant", UnreachableError("no route"))
     health.note("mill", ThrottledError("busy"))
-    health.note("plant", None)
+    health.note("plant")
 
     assert told == [
         "2 sources",

@@ -1,0 +1,51 @@
+"""How a cycle ended: what went wrong in it, and how its source is because of that."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from fleetsync.core.model import ResourceType
+from fleetsync.errors import AuthError, ConfigError, FleetsyncError, RejectedError, ThrottledError, UnsafePlanError
+from fleetsync.mirror.cycles import Ending
+
+CUT_SHORT = Ending(outcome="interrupted", complete=False, state=None, error="cut short by a stop or a reload")
+
+_OUTCOMES = {"up": "done", "refused": "refused", "throttled": "throttled", "down": "failed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that went wrong in a cycle: with one type alone or, without a `type`, with all that was left of it."""
+
+    error: FleetsyncError
+    type: ResourceType | None = None
+
+    def __str__(self) -> str:
+        text = " ".join(str(self.error).split())
+        return text if self.type is None else f"{self.type}: {text}"
+
+
+def ending_of(troubles: Sequence[Trouble], *, complete: bool) -> Ending:
+    """Return how a cycle with these troubles ended."""
+    state = state_of(trouble.error for trouble in troubles)
+    return Ending(outcome=_OUTCOMES[state], state=state, complete=complete, error=summary(troubles))
+
+
+def summary(troubles: Collection[Trouble]) -> str | None:
+    """Return all troubles on one line; None where there are none."""
+    return "; ".join(map(str, troubles)) or None
+
+
+def state_of(errors: Iterable[FleetsyncError]) -> str:
+    """Return how a source is after these errors, as in the view `sources`: what a person has to mend comes first."""
+    states = {_state_of(error) for error in errors}
+    return next((state for state in ("refused", "throttled", "down") if state in states), "up")
+
+
+def _state_of(error: FleetsyncError) -> str:
+    match error:
+        case UnsafePlanError() | AuthError() | RejectedError() | ConfigError():
+            return "refused"
+        case ThrottledError():
+            return "throttled"
+        case _:
+            return "down"
