@@ -8,7 +8,17 @@ from fleetsync.cli.invocation import Invocation, chosen
 from fleetsync.cli.nearest import unknown
 from fleetsync.config.settings import SourceSettings
 from fleetsync.config.wording import suggestion
-from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration, Missing, Wish, in_force, merge
+from fleetsync.core.declaration import (
+    ABSENT,
+    UNKNOWN,
+    Contradiction,
+    Declaration,
+    Missing,
+    Wanted,
+    Wish,
+    in_force,
+    merge,
+)
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import Part, ResourceType
@@ -31,14 +41,14 @@ def explain(invocation: Invocation, source: str, type: str, id: str) -> dict[str
 
     `source`, `type`, `id` · `declarations`: those that may select it: `name, file, line, priority, selects` (true or
     false), `error` (what holds it) · `fields`, by path: `path`; `actual` and `declared`, left out where there is no
-    value; `unknown` (not read yet); `unset` (declared not to be there); `met`; `declarations` (who won) with their
-    `priority`; `overruled`: `declaration, priority, declared` or `unset`; `state`, `by` and `since` of the view
-    `drift`, null where it has nothing; `guard`, what a write would carry; `held`, why it would not be sent ·
-    `contradictions`, in words.
+    value; `unknown` (not read yet); `unset` (declared not to be there); `met`; `declarations` (who won, nobody where
+    they contradict each other) with their `priority`; `disputed` (those that do) and `overruled`: `declaration, file,
+    line, priority, path, declared` or `unset`; `state`, `by` and `since` of the view `drift`, null where it has
+    nothing; `guard`, what a write would carry; `held`, why it would not be sent · `contradictions`, in words.
 
     Raises:
         UsageError: there is no such source or type.
-        NotFoundError: there is no such resource now.
+        NotFoundError: there is no such resource now; if there was, it says since when it is gone, and why.
     """
     doing.set_up_log(invocation)
     clock = invocation.clock
@@ -112,34 +122,46 @@ class _Fields:
 
     def of(self, wish: Wish) -> list[dict[str, Any]]:
         """Return the fields of a wish, by path."""
-        return [self._field(wanted.path, wanted.value, wanted.declarations) for wanted in wish.leaves]
+        return [self._field(wanted, wish.contradictions) for wanted in wish.leaves]
 
-    def _field(self, path: Path, declared: Json | Missing, winners: tuple[str, ...]) -> dict[str, Any]:
+    def _field(self, wanted: Wanted, contradictions: Iterable[Contradiction]) -> dict[str, Any]:
+        path = wanted.path
         writable = self._spec.writable_at(path)
         part = writable.part if writable is not None else Part("")
         unread = part in self._spec.details and part not in known_parts(self._row)
         actual = UNKNOWN if unread else actual_at(self._document, path)
-        leaf = Leaf(path=path, actual=actual, declared=declared, declarations=winners)
+        disputed = [name for one in contradictions if overlap(one.path, path) for name in one.declarations]
+        winners = () if disputed else wanted.declarations
+        leaf = Leaf(path=path, actual=actual, declared=wanted.value, declarations=winners)
         state, by, since = self._drift.get(render(path), (None, None, None))
         return {
             "path": render(path),
             **_value("actual", actual),
-            **_value("declared", declared),
-            "met": leaf.is_met,
+            **({} if disputed else _value("declared", wanted.value)),
+            "met": not disputed and leaf.is_met,
             "declarations": list(winners),
-            "priority": self._selecting[winners[0]].priority,
-            "overruled": list(self._overruled(path, winners)),
+            "priority": self._selecting[wanted.declarations[0]].priority,
+            "disputed": [one for one in self._claims(path) if one["declaration"] in disputed],
+            "overruled": [one for one in self._claims(path) if one["declaration"] not in {*disputed, *winners}],
             "state": state,
             "by": by,
             "since": since,
             **self._guard(part),
         }
 
-    def _overruled(self, path: Path, winners: tuple[str, ...]) -> Iterable[dict[str, Any]]:
+    def _claims(self, path: Path) -> Iterable[dict[str, Any]]:
+        """Yield what each declaration wants at a place, or above or below it."""
         for name, declaration in self._selecting.items():
             for other, value in declaration.leaves.items():
-                if name not in winners and overlap(path, other):
-                    yield {"declaration": name, "priority": declaration.priority, **_value("declared", value)}
+                if overlap(other, path):
+                    yield {
+                        "declaration": name,
+                        "file": declaration.file,
+                        "line": declaration.line,
+                        "priority": declaration.priority,
+                        "path": render(other),
+                        **_value("declared", value),
+                    }
 
     def _guard(self, part: Part) -> dict[str, Any]:
         guard = self._source.guard(part, self._row.resource) if isinstance(self._source, Target) else None
@@ -168,20 +190,29 @@ def show(found: dict[str, Any]) -> None:
 
 
 def _show_field(field: dict[str, Any]) -> None:
-    state = ("as declared", "green") if field["met"] else (field["state"] or "found just now", "yellow")
-    by = f" ({field['by']})" if field["by"] else ""
-    output.line(f"  {field['path']}: ", state, by)
+    output.line(f"  {field['path']}: ", *_state(field))
     output.line("    actual    ", "unknown, not read yet" if "unknown" in field else _text(field, "actual"))
-    who = f"  {', '.join(field['declarations'])}, priority {field['priority']}"
-    output.line("    declared  ", _text(field, "declared"), who)
-    for other in field["overruled"]:
-        output.line(
-            "    overruled ", _text(other, "declared"), f"  {other['declaration']}, priority {other['priority']}"
-        )
+    if not field["disputed"]:
+        who = f"  {', '.join(field['declarations'])}, priority {field['priority']}"
+        output.line("    declared  ", _text(field, "declared"), who)
+    for word in ("disputed", "overruled"):
+        for other in field[word]:
+            where = f"{other['declaration']} ({other['file']}:{other['line']}), priority {other['priority']}"
+            at = "" if other["path"] == field["path"] else f" at {other['path']}"
+            output.line(f"    {word:10}", _text(other, "declared"), f"{at}  {where}")
     if not field["met"]:
         output.line(
             "    guard     ", f"{field['guard'] or 'none'}{'; held: ' + field['held'] if field['held'] else ''}"
         )
+
+
+def _state(field: dict[str, Any]) -> Iterable[output.Styled]:
+    if field["disputed"]:
+        yield ("contradiction, nothing of this resource is written", "red")
+        return
+    yield ("as declared", "green") if field["met"] else (field["state"] or "found just now", "yellow")
+    if field["by"]:
+        yield f" ({field['by']})"
 
 
 def _text(field: dict[str, Any], key: str) -> str:

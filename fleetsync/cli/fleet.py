@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleetsync.cli.invocation import Invocation, chosen, invocation_of
-from fleetsync.errors import UsageError
+from fleetsync.errors import FleetsyncError, UsageError
 
 if TYPE_CHECKING:
     from fleetsync.daemon.work import Name
@@ -49,7 +49,7 @@ def plan(
     """Show what `apply` would send, without a request.
 
     It is made from the mirror alone. It ends with 75 where a source was never listed completely, and with 1 where
-    declarations contradict each other.
+    declarations contradict each other; with --exit-code also where one is held.
     """
     from fleetsync.cli import planned
 
@@ -61,10 +61,9 @@ def plan(
         planned.print_as_json(plans)
     else:
         planned.show(plans)
-    code = planned.complain_of_contradictions(plans)
-    if code == 0 and exit_code and any(not one.plan.is_empty for one in plans):
-        code = planned.CHANGES_WAIT
-    raise typer.Exit(code)
+    if planned.complain_of_contradictions(plans):
+        raise typer.Exit(FleetsyncError.exit_code)
+    raise typer.Exit(planned.exit_code_of(plans) if exit_code else 0)
 
 
 def apply(

@@ -2,6 +2,7 @@
 
 import difflib
 
+from fleetsync.core.model import DEVICE
 from fleetsync.errors import NotFoundError
 from fleetsync.mirror.reader import Reader
 
@@ -13,8 +14,14 @@ _LIKE = (
 )
 
 
+_GONE = "SELECT gone_at, gone_reason FROM resources WHERE source = ? AND type = ? AND id = ? AND gone_at IS NOT NULL"
+
+
 def unknown(reader: Reader, source: str, type: str, id: str) -> NotFoundError:
-    """Return the error for an id that nobody knows; it names the nearest ones."""
+    """Return the error for what is not there: since when it is gone, and why, or the nearest ids where it never was."""
+    for at, reason in reader.rows(_GONE, (source, type, id)):
+        rest = f"`fleetsync history {source} {id}{'' if type == DEVICE else f' --type {type}'}` shows what it was"
+        return NotFoundError(f"{type} {id!r} in source {source} is gone since {at}: {reason}; {rest}")
     ids = [found for (found,) in reader.rows(_LIKE, (source, type, id, id, id, id))]
     folded = {found.lower(): found for found in ids}
     near = [folded[match] for match in difflib.get_close_matches(id.lower(), folded, n=_MOST, cutoff=0.5)]

@@ -7,7 +7,7 @@ from fleetsync.cli import output
 from fleetsync.cli.nearest import unknown
 from fleetsync.mirror.reader import Reader
 
-_EVENTS = "SELECT id, at, cycle, event, patch FROM history WHERE source = ? AND type = ? AND resource_id = ?"
+_EVENTS = "SELECT id, at, cycle, event, patch, reason FROM event WHERE source = ? AND type = ? AND resource_id = ?"
 _WRITES = (
     "SELECT id, started_at, finished_at, cycle, outcome, attempt, guard, etag, patch, declarations, plan, status,"
     " request_id, error FROM writes WHERE source = ? AND type = ? AND resource_id = ?"
@@ -21,9 +21,10 @@ _WRITE_KEYS = (
 def history(reader: Reader, source: str, type: str, id: str) -> dict[str, Any]:
     """Return what happened to a resource, newest first.
 
-    `source`, `type`, `id` · `entries`: each with `at` and `what`. `what` is "event": `id, cycle, event, patch`; or
-    "write": `id, cycle, outcome, attempt, guard, etag, patch, declarations, plan, status, request_id, error,
-    finished_at`. They are the columns of the views `history` and `writes`; `patch` is JSON, `declarations` a list.
+    `source`, `type`, `id` · `entries`: each with `at` and `what`. `what` is "event": `id, cycle, event, patch, reason`;
+    or "write": `id, cycle, outcome, attempt, guard, etag, patch, declarations, plan, status, request_id, error,
+    finished_at`. They are the columns of the views `history` and `writes`; `patch` is JSON, `declarations` a list,
+    `reason` what says that it is gone.
 
     Raises:
         NotFoundError: there is no such resource, and there never was.
@@ -41,8 +42,9 @@ _KNOWN = "SELECT 1 FROM resources WHERE source = ? AND type = ? AND id = ?"
 
 
 def _event(row: tuple[Any, ...]) -> dict[str, Any]:
-    number, at, cycle, event, patch = row
-    return {"what": "event", "id": number, "at": at, "cycle": cycle, "event": event, "patch": _json(patch)}
+    number, at, cycle, event, patch, reason = row
+    shown = {"what": "event", "id": number, "at": at, "cycle": cycle, "event": event}
+    return {**shown, "patch": _json(patch), "reason": reason}
 
 
 def _write(row: tuple[Any, ...]) -> dict[str, Any]:
@@ -60,7 +62,8 @@ def show(found: dict[str, Any]) -> None:
     for entry in found["entries"]:
         patch = "" if entry["patch"] is None else f"  {output.json_text(entry['patch'])}"
         if entry["what"] == "event":
-            output.line(entry["at"], "  ", (entry["event"], "bold"), patch)
+            reason = "" if entry["reason"] is None else f"  {entry['reason']}"
+            output.line(entry["at"], "  ", (entry["event"], "bold"), patch, reason)
         else:
             output.line(
                 entry["at"], "  write ", (entry["outcome"], "bold"), f" under {entry['guard']}", patch, _rest(entry)

@@ -20,22 +20,22 @@ from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.views import view_of
 from fleetsync.providers.base import all_kinds
 from fleetsync.reconcile.planning import Planner
-from fleetsync.reconcile.reviewed import as_json
+from fleetsync.reconcile.reviewed import HeldDeclaration, as_json
 from fleetsync.wiring.configuration import longest_ages_s, read_configuration
 from fleetsync.wiring.rates import budget_of
 from fleetsync.wiring.sources import unconnected
 
-CHANGES_WAIT = 3
+_CHANGES_WAIT = 3
 _FILE_MODE = 0o640
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, the settings of its source, and the declarations that are held: name, file and reason."""
+    """A plan, the settings of its source, and the declarations that are held in it."""
 
     plan: Plan
     settings: SourceSettings
-    held: tuple[tuple[str, str, str], ...]
+    held: tuple[HeldDeclaration, ...]
 
 
 def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
@@ -61,7 +61,9 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
             planner = Planner(unconnected(one), one, declarations, ages_s=ages_s, longest_s=longest_ages_s(settings))
             planned = planner.plan(selection)
             held = tuple(
-                (each.declaration, files[each.declaration], each.error) for each in planned.selected if each.error
+                HeldDeclaration(name=each.declaration, file=files[each.declaration], error=each.error)
+                for each in planned.selected
+                if each.error
             )
             found.append(Planned(plan=planned.plan, settings=one, held=held))
     return tuple(found)
@@ -101,7 +103,7 @@ def print_as_json(plans: Sequence[Planned]) -> None:
 
 
 def _text(plans: Sequence[Planned]) -> str:
-    return output.json_text(as_json(one.plan for one in plans), indent=2)
+    return output.json_text(as_json((one.plan, one.held) for one in plans), indent=2)
 
 
 def show(plans: Sequence[Planned]) -> None:
@@ -113,8 +115,8 @@ def show(plans: Sequence[Planned]) -> None:
             output.line((str(key), "bold"), ("  not written", "yellow"))
             for one in group:
                 _show_leaf(one.leaf, reason=_reason(one))
-        for name, file, reason in planned.held:
-            output.line(f"declaration {name} ({file}) is ", ("held", "yellow"), f": {reason}")
+        for held in planned.held:
+            output.line(f"declaration {held.name} ({held.file}) is ", ("held", "yellow"), f": {held.error}")
         _summarize(planned)
 
 
@@ -192,9 +194,16 @@ def minutes(seconds: float) -> str:
     return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
 
 
-def complain_of_contradictions(plans: Sequence[Planned]) -> int:
-    """Name the files of declarations that contradict each other; return the exit code."""
+def complain_of_contradictions(plans: Sequence[Planned]) -> bool:
+    """Name the files of declarations that contradict each other; say whether there are any."""
     found = sorted({reason for planned in plans for _, reason in planned.plan.contradictions})
     for reason in found:
         output.complain(f"{reason}: give one of them a higher priority")
-    return 1 if found else 0
+    return bool(found)
+
+
+def exit_code_of(plans: Sequence[Planned]) -> int:
+    """Return what `plan --exit-code` ends with: 1 where a declaration is held, and what it wants is not known."""
+    if any(one.held for one in plans):
+        return FleetsyncError.exit_code
+    return 0 if all(one.plan.is_empty for one in plans) else _CHANGES_WAIT

@@ -12,6 +12,7 @@ from fleetsync.cli.invocation import Invocation
 from fleetsync.cli.warnings import ending, sqlite_warnings, wal_bytes, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.errors import Problem
 from fleetsync.mirror.lock import is_locked, lock_file
 from fleetsync.mirror.reader import Reader, reading
 from fleetsync.wiring.rates import budget_of
@@ -35,7 +36,8 @@ def look(invocation: Invocation) -> dict[str, Any]:
     `age_s` (since the last complete listing), `waits_for` (words, or null), `rates` (by operation class, words),
     `last_cycle` (as in the view `cycles`, or null) · `drift`: leaves by state · `held`: declarations that are held,
     `name, file, error` · `contradictions`: `source, type, path, declarations, files, resources` (how many), `example`
-    (an id) · `warnings`: words.
+    (an id) · `refused_configuration`: what the running daemon did not take over at its last reload, `at, file, line,
+    message` · `warnings`: words.
 
     Raises:
         NotYetError: there is no database yet.
@@ -44,11 +46,13 @@ def look(invocation: Invocation) -> dict[str, Any]:
     """
     settings, clock = invocation.settings(), invocation.clock
     path = settings.database.path
+    process = _process(path)
     with reading(path, clock) as reader:
         found = _looked(reader, settings, clock)
+        refused = list(_rows(reader, "at, file, line, message", "reload")) if process["daemon"] else []
     return {
         "at": _text_of(clock.now()),
-        "process": _process(path),
+        "process": process,
         "database": {
             "path": str(path),
             "size_bytes": path.stat().st_size,
@@ -56,6 +60,7 @@ def look(invocation: Invocation) -> dict[str, Any]:
             "sqlite": sqlite3.sqlite_version,
         },
         **found,
+        "refused_configuration": refused,
         "warnings": [*wal_warnings(path), *sqlite_warnings(), *ending(settings, clock)],
     }
 
@@ -197,6 +202,9 @@ def show(found: dict[str, Any]) -> None:
         disagree = " and ".join(one["declarations"])
         files = " and ".join(one["files"])
         output.line(("contradiction: ", "red"), f"{where}: {disagree} ({files}), {one['resources']} resources")
+    for one in found["refused_configuration"]:
+        problem = Problem(message=one["message"], file=one["file"], line=one["line"])
+        output.line(("refused: ", "red"), f"{problem}; the configuration before {one['at']} runs on")
     for warning in found["warnings"]:
         output.line(("warning: ", "yellow"), warning)
 

@@ -17,7 +17,7 @@ from fleetsync.daemon.loop import Charge, Loop, Surroundings, attempt
 from fleetsync.daemon.parts import Link, Orders, Parts
 from fleetsync.daemon.turns import Turn
 from fleetsync.daemon.work import Command, MakeJob, Reply, Work
-from fleetsync.errors import ConfigError, FleetsyncError, NotYetError
+from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.log import get_log
 from fleetsync.reconcile.cycle import Job
 from fleetsync.reconcile.progress import Report
@@ -76,6 +76,7 @@ class Daemon:
         log = get_log()
         with self._obeying_signals():
             async with together() as self._group:
+                await attempt(self._parts.mirror.reloads.accept())
                 others = [self._group.create_task(work) for work in self._others()]
                 for name in self._orders.sources:
                     self._start(name)
@@ -173,14 +174,16 @@ class Daemon:
             self._notify(*systemd.reloading())
             orders = await attempt(self._parts.reload())
             if isinstance(orders, FleetsyncError):
-                self._refuse(orders)
+                await self._refuse(orders)
             else:
                 await self._adopt(orders)
             self._notify(systemd.READY, systemd.status(self._around.health.text))
 
-    def _refuse(self, error: FleetsyncError) -> None:
+    async def _refuse(self, error: FleetsyncError) -> None:
         self._around.health.note_configuration(error)
-        for problem in error.problems if isinstance(error, ConfigError) else (error,):
+        problems = error.problems if isinstance(error, ConfigError) else (Problem(message=str(error)),)
+        await attempt(self._parts.mirror.reloads.refuse(problems))
+        for problem in problems:
             get_log().error("config.refused", error=str(problem), reason="the old one runs on")
 
     async def _adopt(self, orders: Orders) -> None:
@@ -189,6 +192,7 @@ class Daemon:
         after = orders.sources
         await _at_once(self._replace(name) for name in {**before, **after} if before.get(name) != after.get(name))
         self._around.health.note_configuration(None)
+        await attempt(self._parts.mirror.reloads.accept())
         self._around.health.watch(tuple(after))
         get_log().info("config.reloaded")
 

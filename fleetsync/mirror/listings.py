@@ -269,7 +269,7 @@ class Listings:
                 .where(coverage.c.source == going.source, coverage.c.type == going.type)
                 .values(known=coverage.c.known - len(rows))
             )
-            await resources.note(transaction, scope, [(row.id, Event.GONE, None) for row in rows])
+            await resources.note(transaction, scope, [(row.id, Event.GONE, None) for row in rows], reason)
 
     async def _mark_missed(self, transaction: Transaction, going: Listing) -> None:
         """Mark the rows that this listing is the first not to show.

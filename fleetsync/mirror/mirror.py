@@ -16,6 +16,7 @@ from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
 from fleetsync.mirror.prune import prune
 from fleetsync.mirror.reader import reading
+from fleetsync.mirror.reloads import Reloads
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.views import view_of
@@ -33,6 +34,7 @@ class Mirror:
         self.listings = Listings(writer, clock)
         self.journal = Journal(writer, clock)
         self.cycles = Cycles(writer, clock)
+        self.reloads = Reloads(writer, clock)
         self.wishes = Wishes(writer, clock)
 
     async def record(self, source: str, spec: TypeSpec, shown: Iterable[Resource | Detail], cycle: CycleId) -> None:

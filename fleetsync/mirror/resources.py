@@ -32,7 +32,7 @@ _DESCRIPTION = (
 )
 _PLACE = ("no", "source", "type", "id")
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
-_EVENT = ("source", "type", "resource_id", "at", "cycle", "event", "patch")
+_EVENT = ("source", "type", "resource_id", "at", "cycle", "event", "patch", "reason")
 
 _FIND = select(
     resource.c.id,
@@ -116,11 +116,13 @@ async def sight(transaction: Transaction, scope: Scope, numbers: Sequence[int]) 
     await transaction.run_many(_SIGHT, [(text_of(scope.at), scope.cycle, no) for no in numbers])
 
 
-async def note(transaction: Transaction, scope: Scope, events: Iterable[tuple[str, Event, Json]]) -> None:
-    """Write events into the history: id, what happened, and the merge patch of it."""
+async def note(
+    transaction: Transaction, scope: Scope, events: Iterable[tuple[str, Event, Json]], reason: str | None = None
+) -> None:
+    """Write events into the history: id, what happened, and the merge patch of it; and what says so of all of them."""
     at = text_of(scope.at)
     rows = [
-        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch))
+        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch), reason)
         for id, happened, patch in events
     ]
     await transaction.run_many(_NOTE, rows)

@@ -1,7 +1,7 @@
 """Plans in files: what `plan --out` writes, a person reviews, and `apply --plan` carries out exactly."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,24 @@ class Reviewed:
     changes: tuple[Change, ...]
 
 
-def as_json(plans: Iterable[Plan]) -> dict[str, Any]:
-    """Return plans as JSON: the same plan gives the same text. A value that is not there is left out."""
-    return {"format": FORMAT, "sources": [_source_json(plan) for plan in plans]}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldDeclaration:
+    """A declaration whose selector could not be run: nothing is planned for it."""
+
+    name: str
+    file: str
+    error: str
 
 
-def _source_json(plan: Plan) -> dict[str, Any]:
+def as_json(plans: Iterable[tuple[Plan, Sequence[HeldDeclaration]]]) -> dict[str, Any]:
+    """Return plans as JSON, each with the declarations that are held in its source.
+
+    The same plan gives the same text. A value that is not there is left out.
+    """
+    return {"format": FORMAT, "sources": [_source_json(plan, held) for plan, held in plans]}
+
+
+def _source_json(plan: Plan, held: Sequence[HeldDeclaration]) -> dict[str, Any]:
     return {
         "source": plan.source,
         "basis": plan.basis,
@@ -45,6 +57,7 @@ def _source_json(plan: Plan) -> dict[str, Any]:
             if one.state.value != "pending"
         ],
         "contradictions": [{**_key_json(key), "reason": reason} for key, reason in plan.contradictions],
+        "held_declarations": [asdict(one) for one in held],
     }
 
 

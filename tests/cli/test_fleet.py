@@ -140,8 +140,24 @@ def test_a_declaration_that_fails_on_the_data_is_held_and_named(synced: Bench) -
     )
 
     printed = synced.done("plan")
+    file = synced.folder / "plan.json"
+    [source] = json.loads(synced.done("plan", "--json", "--out", str(file)))["sources"]
 
     assert "declaration bad (declarations/bad.toml) is held: malformed JSON" in printed
+    assert source["held_declarations"] == [{"name": "bad", "file": "declarations/bad.toml", "error": "malformed JSON"}]
+    assert synced.run("plan", "--exit-code").exit_code == 1
+    assert synced.run("apply", "--plan", str(file)).exit_code == 0
+    assert synced.run("plan", "--exit-code").exit_code == 1, "also where nothing is left to do"
+
+
+def test_a_plan_that_knows_no_held_declarations_is_applied_as_before(synced: Bench) -> None:
+    file = synced.folder / "plan.json"
+    plan = json.loads(synced.done("plan", "--json"))
+    del plan["sources"][0]["held_declarations"]
+    file.write_text(json.dumps(plan))
+
+    assert synced.json("apply", "--plan", str(file))["exit_code"] == 0
+    assert synced.cloud.counters.writes_applied == len(plan["sources"][0]["changes"])
 
 
 def test_a_plan_that_cannot_be_written_is_one_line_and_1(synced: Bench) -> None:

@@ -101,7 +101,7 @@ def test_status_has_the_promised_shape(mirrored: Bench) -> None:
     found = mirrored.json("status")
 
     assert found.keys() == {
-        "at", "process", "database", "sources", "drift", "held", "contradictions", "warnings",
+        "at", "process", "database", "sources", "drift", "held", "contradictions", "warnings", "refused_configuration",
     }  # fmt: skip
     assert found["process"] == {"pid": None, "daemon": False}
     assert found["database"].keys() == {"path", "size_bytes", "wal_bytes", "sqlite"}
@@ -196,13 +196,56 @@ def test_explain_says_who_won_and_who_lost_and_under_which_guard(synced: Bench) 
     assert field["declared"] == "The higher pump"
     assert field["declarations"] == ["higher"]
     assert field["priority"] == 10
-    assert field["overruled"] == [{"declaration": "rename", "priority": 0, "declared": "A pump"}]
+    place = {"file": "declarations/all.toml", "line": 2, "path": "displayName"}
+    assert field["overruled"] == [{"declaration": "rename", **place, "priority": 0, "declared": "A pump"}]
+    assert field["disputed"] == []
     assert field["state"] == "pending"
     assert field["guard"] == "if-match"
     assert field["held"] is None
     assert field["met"] is False
     assert {one["name"]: one["selects"] for one in found["declarations"]} == {"rename": True, "higher": True}
-    assert 'overruled "A pump"  rename, priority 0' in synced.done("explain", "central", id)
+    printed = synced.done("explain", "central", id)
+    assert 'overruled "A pump"  rename (declarations/all.toml:2), priority 0' in printed
+
+
+def test_explain_shows_both_sides_of_a_contradiction_and_no_winner(synced: Bench) -> None:
+    synced.declare(HIGHER.replace("priority = 10", "priority = 0"), "higher.toml")
+    synced.declare(RENAME.replace('"rename"', '"lower"').replace("A pump", "X") + "\n", "lower.toml")
+    text = (synced.folder / "declarations" / "lower.toml").read_text()
+    synced.declare(text.replace("where =", "priority = -1\nwhere ="), "lower.toml")
+    id = a_pump(synced)
+
+    [field] = synced.json("explain", "central", id)["fields"]
+
+    assert {(one["declaration"], one["file"], one["declared"]) for one in field["disputed"]} == {
+        ("rename", "declarations/all.toml", "A pump"),
+        ("higher", "declarations/higher.toml", "The higher pump"),
+    }
+    assert [one["declaration"] for one in field["overruled"]] == ["lower"]
+    assert (field["declarations"], field["met"], "declared" in field) == ([], False, False)
+    printed = synced.done("explain", "central", id)
+    assert "displayName: contradiction, nothing of this resource is written" in printed
+    assert 'disputed  "A pump"  rename (declarations/all.toml:2), priority 0' in printed
+    assert 'disputed  "The higher pump"  higher (declarations/higher.toml:2), priority 0' in printed
+    assert "    declared  " not in printed
+
+
+def test_a_device_that_is_gone_is_said_to_be_so_with_the_reason(synced: Bench) -> None:
+    id = a_pump(synced)
+    synced.cloud.delete_device(id)
+    synced.done("sync")
+
+    result = synced.run("explain", "central", id)
+    gone, *_ = synced.json("history", "central", id)["entries"]
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        f"fleetsync: device {id!r} in source central is gone since {gone['at']}: unseen by "
+    )
+    assert f"`fleetsync history central {id}`" in result.stderr
+    assert gone["event"] == "gone"
+    assert gone["reason"] in result.stderr
+    assert f"  gone  {gone['reason']}\n" in synced.done("history", "central", id)
 
 
 def test_explain_says_which_declarations_do_not_select_a_device(mirrored: Bench) -> None:
@@ -250,6 +293,7 @@ def test_history_shows_events_and_writes_newest_first(synced: Bench) -> None:
 
     entries = synced.json("history", "central", id)["entries"]
 
+    assert [entry.get("reason") for entry in entries] == [None, None, None]
     assert [entry.get("event") or entry["outcome"] for entry in entries] == ["updated", "applied", "added"]
     write = entries[1]
     assert write["patch"] == {"displayName": "A pump"}

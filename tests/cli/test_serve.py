@@ -164,6 +164,40 @@ def test_the_daemon_takes_commands_and_ends_well(bench: Bench) -> None:
     assert bench.json("status")["sources"][0]["state"] == "paused"
 
 
+def test_status_shows_what_the_daemon_did_not_take_over(bench: Bench) -> None:
+    right = bench.config.read_text()
+    with bench.start("run") as daemon:
+        assert daemon.stderr is not None
+        log = daemon.stderr
+
+        def reload(event: str) -> None:
+            daemon.send_signal(signal.SIGHUP)
+            while event not in log.readline():
+                assert daemon.poll() is None
+
+        while "daemon.started" not in log.readline():
+            assert daemon.poll() is None
+        bench.config.write_text(right + "colour = 'red'\n")
+        bench.declare("[[declaration]]\nname = 'x'\n")
+        reload("config.refused")
+        bench.config.write_text(right)  # `status` reads it as well
+        refused = bench.json("status")["refused_configuration"]
+        printed = bench.done("status")
+        bench.declare("")
+        reload("config.reloaded")
+        later = bench.json("status")["refused_configuration"]
+        daemon.send_signal(signal.SIGTERM)
+        log.read()
+
+    assert [(one["file"], one["line"]) for one in refused] == [
+        (str(bench.config), right.count("\n") + 1),
+        ("declarations/all.toml", 1),
+    ]
+    assert f"refused: {bench.config}:{refused[0]['line']}: unknown key `colour`" in printed
+    assert f"the configuration before {refused[0]['at']} runs on" in printed
+    assert later == []
+
+
 def test_the_daemon_refuses_a_wrong_configuration_with_78(bench: Bench) -> None:
     bench.configure(more="colour = 'red'\n")
 

@@ -397,6 +397,12 @@ async def test_a_wrong_configuration_leaves_the_old_one_running_and_says_everyth
         )
         assert "RELOADING=1" in daemon.told()
         assert [line["error"] for line in said if line["event"] == "config.refused"] == [str(one) for one in problems]
+        assert rig.rows("SELECT file, line, message FROM reload") == [
+            ("c.toml", 3, "unknown key `intervall`"),
+            ("c.toml", None, "no url"),
+        ]
+        await daemon.reload(rig.orders())
+        assert rig.rows("SELECT * FROM reload") == []
         assert plant.connected == 1
         await daemon.pass_time(330.0)
         await daemon.cycles(2, plant)

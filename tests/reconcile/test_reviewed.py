@@ -24,7 +24,7 @@ async def reviewed_by(rig: Rig) -> Reviewed:
 
 
 def through_a_file(file: Path, plan: Plan) -> Reviewed:
-    file.write_text(json.dumps(as_json([plan])))
+    file.write_text(json.dumps(as_json([(plan, ())])))
     [reviewed] = read_plan(file)
     return reviewed
 
@@ -51,7 +51,7 @@ async def test_the_same_plan_is_the_same_text(rig: Rig) -> None:
     second = (await rig.cycle()).plan
     assert first is not None
     assert second is not None
-    assert json.dumps(as_json([first])) == json.dumps(as_json([second]))
+    assert json.dumps(as_json([(first, ())])) == json.dumps(as_json([(second, ())]))
 
 
 async def test_a_reviewed_plan_is_carried_out_and_named_in_the_journal(rig: Rig) -> None:
