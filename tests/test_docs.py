@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
+from fleetsync.wiring.configuration import read_configuration
 from tests.fakes.clock import FakeClock
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +62,20 @@ def test_every_declarable_path_is_in_the_readme() -> None:
         for spec in kind.types:
             paths = {f"`{'.'.join(writable.path).replace('*', '<name>')}`" for writable in spec.writable}
             assert {path for path in paths if path not in rows[f"`{kind.name}`", f"`{spec.type}`"]} == set()
+
+
+def test_every_declaration_of_the_readme_is_right(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        '[sources.plant]\nkind = "iot-central"\nurl = "http://127.0.0.1:1"\nauth.method = "none"\n'
+        '[sources.hub]\nkind = "iot-hub"\nurl = "http://127.0.0.1:2"\nauth.method = "none"\n'
+    )
+    (tmp_path / "declarations").mkdir()
+    blocks = re.findall(r"(?:^ {4}.*\n|^\n)+", README, re.MULTILINE)
+    shown = [textwrap.dedent(block) for block in blocks if "[[declaration]]" in block]
+    for number, block in enumerate(shown):
+        (tmp_path / "declarations" / f"{number}.toml").write_text(block, encoding="utf-8")
+    declared = read_configuration(tmp_path / "config.toml", FakeClock()).declared.declarations
+    assert {one.sources for one in declared} == {("hub",), ("plant",)}
 
 
 def test_every_way_to_sign_in_is_in_the_readme() -> None:
