@@ -11,6 +11,7 @@
     └── SourceError
         ├── TransientError          exit 75: the same request may work later
         │   ├── ThrottledError      429, or a documented equivalent; `retry_after_s`
+        │   │   └── QuotaSpentError the quota of a day, until the next UTC day
         │   ├── UnreachableError    no answer, or none in time; `sent`: may have been carried out
         │   └── ServerFaultError    500, 502, 503, 504, 408
         └── TerminalError           the same request will fail again
@@ -135,6 +136,10 @@ class TransientError(SourceError):
 
 class ThrottledError(TransientError):
     """The service refused the request because of its rate; it was not carried out."""
+
+
+class QuotaSpentError(ThrottledError):
+    """The service's quota of the day is spent; `retry_after_s` ends with its UTC day."""
 
 
 class UnreachableError(TransientError):

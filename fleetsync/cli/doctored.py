@@ -204,7 +204,7 @@ def _clock(source: str, date: str | None, clock: Clock) -> Finding:
 def _quota(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Yield the permitted rates of each scope, and how long a cycle of each source takes at them."""
     for scope, limiter in limiters_of(tuple(settings.sources.values()), clock).items():
-        rates = ", ".join(f"{usage.operation} {usage.permitted_per_s:g}/s" for usage in limiter.usage())
+        rates = ", ".join(f"{usage.operation} {usage.permitted_per_s:g}/s" for usage in limiter.usage().classes)
         names = ", ".join(name for name, one in settings.sources.items() if scope_of(one) == scope)
         yield _ok(f"quota of {scope}", f"{rates}; shared by {names}" if "," in names else rates)
     try:

@@ -2,10 +2,14 @@
 
 Multiplicative decrease, additive increase: a refusal takes 30 % off, and from there the pace climbs back to the
 configured rate in at most `RECOVERY_S`. Refusals of requests that left before the last one was noticed are the
-same refusal and count once.
+same refusal and count once. Answers that come ever later take 10 % off: they are a guess where a refusal is a fact.
+
+A pace outlives its process as a `StoredPace`, on the wall clock, since monotonic readings mean nothing in another one.
 """
 
-from dataclasses import dataclass, replace
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from fleetsync.core.bucket import Rate
 
@@ -13,7 +17,12 @@ DECREASE = 0.7
 RECOVERY_S = 600.0
 SLOWEST = 0.01
 """The share of the configured rate below which nothing is learned: a service that refuses all is probed by holds."""
+DELAYED = 0.9
+LOWEST_BY_GUESS = 0.25
+"""The share of the configured rate below which late answers alone take nothing off."""
 MIN_HOLD_S = 1.0
+LONGEST_HOLD_S = 86_400.0
+"""No service asks for more than its daily quota does; a stored hold beyond that comes from a clock that stepped."""
 MAX_BACKOFF_S = 60.0
 
 
@@ -21,14 +30,40 @@ MAX_BACKOFF_S = 60.0
 class Pace:
     """What a service has been seen to stand.
 
-    `per_s` is the rate right after the last refusal, `at_s` when that was noticed (monotonic), `held_until_s` the
-    instant before which nothing may be sent, `strikes` the refusals since something last went well.
+    `per_s` is the rate right after it was last lowered, `at_s` when that was (monotonic), `held_until_s` the
+    instant before which nothing may be sent, `why` in words, `strikes` the refusals since something last went well.
     """
 
     per_s: float
     at_s: float
     held_until_s: float
+    why: str = ""
     strikes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPace:
+    """The same for another process: `at` and `held_until` are instants of the wall clock.
+
+    `operation` is the class whose bucket it is about, `TOTAL` for the one that classes share.
+    """
+
+    operation: str
+    per_s: float
+    at: datetime.datetime
+    held_until: datetime.datetime | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredScope:
+    """What of a quota scope outlives a process: its paces, and what was spent by UTC day."""
+
+    paces: tuple[StoredPace, ...] = ()
+    spent: Mapping[datetime.date, int] = field(default_factory=dict)
+
+
+TOTAL = "*"
 
 
 def unrefused(rate: Rate, now_s: float) -> Pace:
@@ -51,11 +86,31 @@ def refused(
     Without `retry_after_s` the hold doubles with each refusal in a row; `chance` in [0, 1) spreads it.
     """
     if sent_at_s < pace.at_s:
-        return _held(pace, now_s + max(MIN_HOLD_S, retry_after_s or 0.0))
+        return _held_after_refusal(pace, now_s, retry_after_s, hold_s=0.0)
     strikes = pace.strikes + 1
-    hold_s = backoff_s(strikes, chance, first_s=2.0) if retry_after_s is None else retry_after_s
+    hold_s = backoff_s(strikes, chance, first_s=2.0)
     per_s = max(rate.per_s * SLOWEST, learned(pace, rate, now_s).per_s * DECREASE)
-    return _held(replace(pace, per_s=per_s, at_s=now_s, strikes=strikes), now_s + max(MIN_HOLD_S, hold_s))
+    lower = replace(pace, per_s=per_s, at_s=now_s, strikes=strikes)
+    return _held_after_refusal(lower, now_s, retry_after_s, hold_s=hold_s)
+
+
+def _held_after_refusal(pace: Pace, now_s: float, retry_after_s: float | None, *, hold_s: float) -> Pace:
+    if retry_after_s is None:
+        return held(pace, now_s + max(MIN_HOLD_S, hold_s), "the service refused a request and named no time")
+    asked_s = max(MIN_HOLD_S, retry_after_s)
+    return held(pace, now_s + asked_s, f"the service refused a request and asked for {asked_s:.0f} s")
+
+
+def held(pace: Pace, until_s: float, why: str) -> Pace:
+    """Return the pace with nothing to be sent before `until_s`; a hold that lasts longer stays."""
+    return replace(pace, held_until_s=until_s, why=why) if until_s > pace.held_until_s else pace
+
+
+def delayed(pace: Pace, rate: Rate, now_s: float) -> Pace:
+    """Return the pace after answers came ever later: a little lower, with no hold."""
+    per_s = learned(pace, rate, now_s).per_s
+    lower = max(rate.per_s * LOWEST_BY_GUESS, per_s * DELAYED)
+    return replace(pace, per_s=lower, at_s=now_s) if lower < per_s else pace
 
 
 def answered(pace: Pace, sent_at_s: float) -> Pace:
@@ -71,5 +126,29 @@ def backoff_s(attempt: int, chance: float, *, first_s: float = 1.0, cap_s: float
     return chance * min(cap_s, first_s * 2.0 ** min(attempt - 1, 32))
 
 
-def _held(pace: Pace, until_s: float) -> Pace:
-    return replace(pace, held_until_s=max(pace.held_until_s, until_s))
+def stored(pace: Pace, operation: str, *, now_s: float, now: datetime.datetime) -> StoredPace:
+    """Return the pace as another process can read it."""
+    left_s = pace.held_until_s - now_s
+    return StoredPace(
+        operation=operation,
+        per_s=pace.per_s,
+        at=now - datetime.timedelta(seconds=now_s - pace.at_s),
+        held_until=now + datetime.timedelta(seconds=left_s) if left_s > 0 else None,
+        why=pace.why if left_s > 0 else "",
+    )
+
+
+def resumed(record: StoredPace, rate: Rate, *, now_s: float, now: datetime.datetime) -> Pace:
+    """Return the pace that another process left behind.
+
+    The wall clock may have stepped meanwhile: what was lowered in the future was lowered now, and no hold lasts longer
+    than `LONGEST_HOLD_S`.
+    """
+    ago_s = max(0.0, (now - record.at).total_seconds())
+    hold_s = 0.0 if record.held_until is None else (record.held_until - now).total_seconds()
+    return Pace(
+        per_s=min(rate.per_s, max(rate.per_s * SLOWEST, record.per_s)),
+        at_s=now_s - ago_s,
+        held_until_s=now_s + min(LONGEST_HOLD_S, max(0.0, hold_s)),
+        why=record.why,
+    )

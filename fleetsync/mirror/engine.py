@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -143,12 +143,23 @@ class Transaction:
             sql, arrange = statement.sql(self._connection.dialect)
             await to_its_end(self._connection.exec_driver_sql(sql, [arrange(row) for row in rows]))
 
-    async def upsert(self, table: Table, keys: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> None:
-        """Insert rows; where one with the same keys stands, write its other columns anew."""
+    async def upsert(
+        self,
+        table: Table,
+        keys: tuple[str, ...],
+        rows: Sequence[dict[str, Any]],
+        *,
+        adding: Set[str] = frozenset(),
+    ) -> None:
+        """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
         if not rows:
             return
         statement = sqlite.insert(table)
-        others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        others = {
+            name: statement.excluded[name] + table.c[name] if name in adding else statement.excluded[name]
+            for name in rows[0]
+            if name not in keys
+        }
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=others)
         await to_its_end(self._connection.execute(statement, list(rows)))
 

@@ -14,6 +14,7 @@ from fleetsync.mirror.engine import Writer, open_writer
 from fleetsync.mirror.journal import Journal
 from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
+from fleetsync.mirror.paces import Paces
 from fleetsync.mirror.prune import prune
 from fleetsync.mirror.reader import reading
 from fleetsync.mirror.reloads import Reloads
@@ -36,6 +37,7 @@ class Mirror:
         self.cycles = Cycles(writer, clock)
         self.reloads = Reloads(writer, clock)
         self.wishes = Wishes(writer, clock)
+        self.paces = Paces(writer)
 
     async def record(self, source: str, spec: TypeSpec, shown: Iterable[Resource | Detail], cycle: CycleId) -> None:
         """Store what reads showed of single resources, in one transaction."""

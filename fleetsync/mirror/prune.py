@@ -2,17 +2,21 @@
 
 import datetime
 
-from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy import ColumnElement, Table, delete, func, select, true, tuple_
 
 from fleetsync.clock import Clock
 from fleetsync.mirror.engine import Writer
-from fleetsync.mirror.tables import cycle, event, listing, resource, write
+from fleetsync.mirror.tables import cycle, event, listing, pace, resource, spending, write
 
 _BATCH = 1000
+_RATES_KEPT = datetime.timedelta(days=7)
+"""Longer than any hold, and than any rate takes to recover."""
 
 
 async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float, cycles_s: float) -> int:
     """Delete events, ended writes, tombstones and cycles that are older than these seconds; return how many rows.
+
+    Rates and costs of days that nobody needs any more go as well.
 
     What is still needed stays: a write whose outcome is open, and the last cycle of every source.
     """
@@ -20,6 +24,7 @@ async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float
     history = now - datetime.timedelta(seconds=history_s)
     gone = now - datetime.timedelta(seconds=gone_s)
     cycles = now - datetime.timedelta(seconds=cycles_s)
+    recently = now - _RATES_KEPT
     last = select(func.max(cycle.c.id)).group_by(cycle.c.source)
     return (
         await _delete(writer, event, event.c.at < history)
@@ -27,14 +32,16 @@ async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float
         + await _delete(writer, resource, resource.c.gone_at < gone)
         + await _delete(writer, listing, listing.c.finished_at < cycles)
         + await _delete(writer, cycle, (cycle.c.finished_at < cycles) & cycle.c.id.not_in(last))
+        + await _delete(writer, pace, (pace.c.at < recently) & func.coalesce(pace.c.held_until < recently, true()))
+        + await _delete(writer, spending, spending.c.day < recently.date())
     )
 
 
 async def _delete(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:
-    (key,) = table.primary_key.columns
+    key = tuple_(*table.primary_key.columns)
     deleted = 0
     while True:
-        some = select(key).where(is_old).limit(_BATCH)
+        some = select(*table.primary_key.columns).where(is_old).limit(_BATCH)
         async with writer.transaction() as transaction:
             count = await transaction.run(delete(table).where(key.in_(some)))
         deleted += count

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     ForeignKey,
@@ -311,4 +312,26 @@ reload = Table(
     Column("file", Text, nullable=False),
     Column("line", Integer),
     Column("message", Text, nullable=False),
+)
+
+# What a quota scope was last seen to stand, by operation class; `*` is the bucket that classes share. Instants of the
+# wall clock, and values that any worker can write: none of them is of one process.
+pace = Table(
+    "pace",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("per_s", types.Float, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("held_until", UtcDateTime),
+    Column("why", Text, nullable=False),
+)
+
+# What a scope's UTC days have cost, where its service counts per day; workers add to it.
+spending = Table(
+    "spending",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("cost", Integer, nullable=False),
 )

@@ -49,11 +49,18 @@ _FORBIDDEN = 403
 
 
 class Meter(Protocol):
-    """What a source's requests cost so far."""
+    """What a source's requests cost so far; `keep` stores what was learned of their rates."""
 
-    requests: int
-    throttled: int
-    waited_s: float
+    @property
+    def requests(self) -> int: ...  # noqa: D102
+
+    @property
+    def throttled(self) -> int: ...  # noqa: D102
+
+    @property
+    def waited_s(self) -> float: ...  # noqa: D102
+
+    async def keep(self) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +151,7 @@ class Cycle:
         self._count_listings()
         start.count(self._counts)
         async with job.clock.timeout(within_s):
+            await job.meter.keep()
             await job.mirror.cycles.finish(done.cycle, done.source, self._counts, ending)
         _say(done, ending, took_s=job.clock.monotonic_s() - start.at_s)
 

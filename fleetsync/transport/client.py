@@ -15,6 +15,7 @@ from fleetsync.errors import (
     ConflictError,
     InvalidResponseError,
     NotFoundError,
+    QuotaSpentError,
     RejectedError,
     ServerFaultError,
     SourceError,
@@ -80,7 +81,7 @@ class Client:
             SourceError: any other outcome, by class.
         """
         self._refuse_unsendable(request)
-        departure = Departure()
+        departure = Departure(self._clock)
         try:
             async with self._clock.timeout(self._deadline_s):
                 response = await self._exchange(request, departure)
@@ -108,8 +109,10 @@ class Client:
             allow_redirects=False,
             trace_request_ctx=departure,
         ) as answer:
+            took_s = departure.ago_s
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(status=answer.status, headers=headers, body=await self._read(request, answer))
+            body = await self._read(request, answer)
+            return Response(status=answer.status, headers=headers, body=body, took_s=took_s)
 
     async def _read(self, request: Request, answer: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
@@ -136,7 +139,7 @@ def error_of(request: Request, response: Response, now: datetime.datetime) -> So
     told = _Told(status=status, code=code, request_id=fault.request_id if fault else response.request_id)
     message = f"{_name(request)}: {status}{f' {fault}' if fault else ''}"
     if (status, code) in _DAILY_QUOTA:
-        return ThrottledError(message, sent=False, retry_after_s=next_day_s(response.headers, now), **told)
+        return QuotaSpentError(message, sent=False, retry_after_s=next_day_s(response.headers, now), **told)
     wait_s = retry_after_s(response.headers, now)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return ThrottledError(message, sent=False, retry_after_s=wait_s, **told)

@@ -4,7 +4,8 @@ from fleetsync.clock import Clock
 from fleetsync.transport.auth import Authorized, Tokens
 from fleetsync.transport.client import Client
 from fleetsync.transport.http import Http
-from fleetsync.transport.limiter import Limited, Limiter, Meter
+from fleetsync.transport.limited import Limited, Meter
+from fleetsync.transport.limiter import Limiter
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.retry import Retrying
 from fleetsync.transport.session import Session

@@ -36,11 +36,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One 2xx answer, read to its end. Header names are lower case."""
+    """One 2xx answer, read to its end. Header names are lower case.
+
+    `took_s` is how long its first byte came after the request was on the wire, None where that was not measured: what
+    a request waits for on our side is not the service's doing.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    took_s: float | None = None
 
     @property
     def request_id(self) -> str | None:

@@ -5,6 +5,8 @@ import email.utils
 import re
 from collections.abc import Mapping
 
+from fleetsync.core.day import left_s
+
 FLOOR_S = 1.0
 CAP_S = 3600.0
 
@@ -30,9 +32,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime.datetime) -> float |
 
 def next_day_s(headers: Mapping[str, str], now: datetime.datetime) -> float:
     """Return the seconds from now until the service's next UTC day, when daily quotas come back."""
-    at = (_instant(headers.get("date", "")) or now).astimezone(datetime.UTC)
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0) + datetime.timedelta(days=1)
-    return (midnight - at).total_seconds()
+    return left_s(_instant(headers.get("date", "")) or now)
 
 
 def _within(seconds: float) -> float:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from fleetsync.clock import Clock
 from fleetsync.errors import ConfigError, Problem
 from fleetsync.transport.threads import DaemonThreads
 
@@ -16,6 +17,9 @@ Session = aiohttp.ClientSession
 """What `open_session` returns, for those who only pass it on."""
 
 CONNECT_S = 20.0
+MOST_AT_ONCE = 256
+"""Connections of a session: as many as a source may ever want, so that no request that may leave waits for one."""
+
 _LOOKUPS = 16
 
 
@@ -31,7 +35,7 @@ def open_session(
         ConfigError: `ca_file` cannot be read.
     """
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=_trust(ca_file), resolver=_Resolver()),
+        connector=aiohttp.TCPConnector(limit=MOST_AT_ONCE, ssl=_trust(ca_file), resolver=_Resolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s),
         skip_auto_headers={"Content-Type"},
@@ -46,20 +50,36 @@ def open_session(
 
 
 class Departure:
-    """Whether a request may have reached the service: yes, until it is known to be still here."""
+    """Whether a request may have reached the service, and since when: yes, until it is known to be still here."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._left_s: float | None = None
         self.sent = True
+
+    def begins(self) -> None:
+        """Take note that it is still here: it waits for a connection."""
+        self.sent = False
+
+    def leaves(self) -> None:
+        """Take note that it goes on the wire."""
+        self.sent = True
+        self._left_s = self._clock.monotonic_s()
+
+    @property
+    def ago_s(self) -> float | None:
+        """Return how long ago it went on the wire, None where nobody saw it."""
+        return None if self._left_s is None else self._clock.monotonic_s() - self._left_s
 
 
 def _departures() -> aiohttp.TraceConfig:
     """Return a trace that keeps the `Departure` given to a request up to date."""
 
     async def begins(_session: Session, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.sent = False
+        context.trace_request_ctx.begins()
 
     async def leaves(_session: Session, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.sent = True
+        context.trace_request_ctx.leaves()
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(begins)

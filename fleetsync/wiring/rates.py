@@ -1,12 +1,20 @@
 """What each source may use of which quota."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import SourceSettings
 from fleetsync.core.bucket import Rate, rate_of
+from fleetsync.core.pace import StoredScope
+from fleetsync.errors import FleetsyncError
+from fleetsync.mirror.reader import reading
+from fleetsync.mirror.scopes import stored_scopes
 from fleetsync.providers import base
-from fleetsync.transport.limiter import Budget, Limiter
+from fleetsync.transport.limiter import Budget, Limiter, Store
+
+NOTHING: Mapping[str, StoredScope] = MappingProxyType({})
 
 
 def scope_of(settings: SourceSettings) -> str:
@@ -14,9 +22,32 @@ def scope_of(settings: SourceSettings) -> str:
     return base.load(settings.kind.name).scope(settings.url, settings.own)
 
 
-def limiters_of(settings: Iterable[SourceSettings], clock: Clock) -> dict[str, Limiter]:
+def remembered(database: Path, clock: Clock) -> dict[str, StoredScope]:
+    """Return what earlier processes learned and spent, by scope; nothing where no database can be read."""
+    try:
+        with reading(database, clock) as reader:
+            return stored_scopes(reader)
+    except FleetsyncError:
+        return {}
+
+
+def limiters_of(
+    settings: Iterable[SourceSettings],
+    clock: Clock,
+    left_behind: Mapping[str, StoredScope] = NOTHING,
+    store: Store | None = None,
+) -> dict[str, Limiter]:
     """Return one limiter for each quota scope; sources that share one get the most cautious of their budgets."""
-    return {scope: Limiter(scope, budget, clock) for scope, budget in budgets_of(settings).items()}
+    return {
+        scope: Limiter(scope, budget, clock, left_behind=left_behind.get(scope), store=store)
+        for scope, budget in budgets_of(settings).items()
+    }
+
+
+async def keep_all(limiters: Iterable[Limiter]) -> None:
+    """Store what they learned and spent, before the process ends."""
+    for limiter in limiters:
+        await limiter.keep()
 
 
 def budgets_of(settings: Iterable[SourceSettings]) -> dict[str, Budget]:
@@ -40,6 +71,7 @@ def budget_of(settings: SourceSettings) -> Budget:
     return Budget(
         classes=classes,
         total=None if quota.total is None else _shared(quota.total, share),
+        counts=kind.daily,
         daily=rate.daily or (None if quota.daily is None else max(1, int(quota.daily * share))),
     )
 
@@ -51,7 +83,8 @@ def _shared(documented: Rate, share: float) -> Rate:
 def _lower(one: Budget, other: Budget) -> Budget:
     classes = {name: _lower_rate(rate, other.classes[name]) for name, rate in one.classes.items()}
     dailies = [each.daily for each in (one, other) if each.daily is not None]
-    return Budget(classes=classes, total=_lower_rate(one.total, other.total), daily=min(dailies, default=None))
+    daily = min(dailies, default=None)
+    return Budget(classes=classes, total=_lower_rate(one.total, other.total), daily=daily, counts=one.counts)
 
 
 def _lower_rate(one: Rate | None, other: Rate | None) -> Rate | None:

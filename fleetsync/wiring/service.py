@@ -16,7 +16,7 @@ from fleetsync.transport.limiter import Limiter
 from fleetsync.transport.session import open_session
 from fleetsync.transport.threads import start_in_daemon_thread
 from fleetsync.wiring.configuration import Configuration, longest_ages_s, read_configuration
-from fleetsync.wiring.rates import budgets_of, limiters_of, scope_of
+from fleetsync.wiring.rates import budgets_of, keep_all, limiters_of, remembered, scope_of
 from fleetsync.wiring.sources import connected_through, opened_mirror, source_rows
 
 
@@ -27,7 +27,7 @@ class _Running:
         self._configuration = configuration
         self._mirror = mirror
         self._clock = clock
-        self._limiters = limiters_of(configuration.settings.sources.values(), clock)
+        self._limiters = self._limiters_of(configuration)
 
     def orders(self) -> Orders:
         """Return what the configuration asks of the daemon."""
@@ -55,9 +55,16 @@ class _Running:
             # One that is there keeps its buckets and holds: a reload is no way around them.
             if scope in self._limiters:
                 self._limiters[scope].adopt(budget)
-            else:
-                self._limiters[scope] = Limiter(scope, budget, self._clock)
+        self._limiters = self._limiters_of(new) | self._limiters
         return self.orders()
+
+    def _limiters_of(self, configuration: Configuration) -> dict[str, Limiter]:
+        sources, path = configuration.settings.sources.values(), self._mirror.path
+        return limiters_of(sources, self._clock, remembered(path, self._clock), self._mirror.paces.store)
+
+    async def keep(self) -> None:
+        """Store what was learned of rates and spent of days, before the process ends."""
+        await keep_all(self._limiters.values())
 
     async def prune(self) -> None:
         """Forget what is older than it is to be kept."""
@@ -92,5 +99,8 @@ async def serving(configuration: Configuration, clock: Clock) -> AsyncIterator[D
             prune=running.prune,
         )
         daemon = Daemon(running.orders(), parts)
-        async with serve(socket_file(mirror.path), daemon.carry_out, clock):
-            yield daemon
+        try:
+            async with serve(socket_file(mirror.path), daemon.carry_out, clock):
+                yield daemon
+        finally:
+            await running.keep()

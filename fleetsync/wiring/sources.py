@@ -19,11 +19,12 @@ from fleetsync.reconcile.progress import Report, silent
 from fleetsync.transport.auth import Tokens
 from fleetsync.transport.connect import connect
 from fleetsync.transport.http import Request, Response
-from fleetsync.transport.limiter import Limiter, Meter
+from fleetsync.transport.limited import Meter
+from fleetsync.transport.limiter import Limiter, Store
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.session import Session, open_session
 from fleetsync.wiring.configuration import Configuration, longest_ages_s
-from fleetsync.wiring.rates import limiters_of, scope_of
+from fleetsync.wiring.rates import keep_all, limiters_of, remembered, scope_of
 from fleetsync.wiring.sign_in import tokens_of
 
 
@@ -40,20 +41,27 @@ class Connected:
 
 @contextlib.asynccontextmanager
 async def connected(
-    settings: Iterable[SourceSettings], clock: Clock, database: Path
+    settings: Iterable[SourceSettings], clock: Clock, database: Path, *, store: Store | None = None
 ) -> AsyncIterator[dict[str, Connected]]:
-    """Give the sources by name, ready to be asked; nothing is sent yet. See `connected_through` for `database`."""
+    """Give the sources by name, ready to be asked; nothing is sent yet. See `connected_through` for `database`.
+
+    They keep to the rates that are remembered in it; what they learn is stored at the end at the latest, where there
+    is a `store`.
+    """
     async with contextlib.AsyncExitStack() as stack:
         sessions: dict[tuple[Path | None, str | None], Session] = {}
         chosen = tuple(settings)
-        limiters = limiters_of(chosen, clock)
+        limiters = limiters_of(chosen, clock, remembered(database, clock), store)
         parts: dict[str, Connected] = {}
         for one in chosen:
             trust = (one.ca_file, one.proxy)
             if trust not in sessions:
                 sessions[trust] = await stack.enter_async_context(open_session(ca_file=one.ca_file, proxy=one.proxy))
             parts[one.name] = connected_through(sessions[trust], one, limiters[scope_of(one)], clock, database)
-        yield parts
+        try:
+            yield parts
+        finally:
+            await keep_all(limiters.values())
 
 
 class _Nowhere:
@@ -86,7 +94,7 @@ def connected_through(
     `database` is the mirror, which need not be there yet; beside it are the cached sign-ins.
     """
     tokens = tokens_of(settings, clock, database.parent)
-    meter = Meter()
+    meter = Meter(limiter)
     http = connect(session, origin=Origin.of(settings.url), tokens=tokens, limiter=limiter, clock=clock, meter=meter)
     endpoint = base.Endpoint(
         name=settings.name,
@@ -157,7 +165,7 @@ async def working(configuration: Configuration, clock: Clock, *, create: bool) -
     settings = configuration.settings
     async with (
         opened_mirror(settings, clock, create=create) as mirror,
-        connected(settings.sources.values(), clock, mirror.path) as parts,
+        connected(settings.sources.values(), clock, mirror.path, store=mirror.paces.store) as parts,
     ):
         jobs = {name: partial(job_of, part, configuration, mirror, clock) for name, part in parts.items()}
         yield Work(jobs, mirror)

@@ -1,3 +1,4 @@
+import datetime
 from dataclasses import replace
 
 import pytest
@@ -5,9 +6,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetsync.core.bucket import Rate
-from fleetsync.core.pace import RECOVERY_S, answered, backoff_s, learned, refused, unrefused
+from fleetsync.core.pace import (
+    LONGEST_HOLD_S,
+    LOWEST_BY_GUESS,
+    RECOVERY_S,
+    answered,
+    backoff_s,
+    delayed,
+    held,
+    learned,
+    refused,
+    resumed,
+    stored,
+    unrefused,
+)
 
 RATE = Rate(per_s=20.0, burst=4.0)
+NOW = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
+
+
+def after(seconds: float) -> datetime.datetime:
+    return NOW + datetime.timedelta(seconds=seconds)
 
 
 def refuse(pace, *, now_s=100.0, sent_at_s=None, retry_after_s=None, chance=0.5):
@@ -78,3 +97,78 @@ def test_the_pace_is_never_above_the_configured_rate_nor_below_the_slowest(refus
         pace = refuse(pace, now_s=now_s, retry_after_s=retry_after_s, chance=chance)
         assert RATE.per_s / 100 <= learned(pace, RATE, now_s).per_s <= RATE.per_s
         assert pace.held_until_s >= now_s + 1.0
+
+
+def test_why_nothing_may_be_sent_is_told_of_the_longest_hold():
+    pace = refuse(unrefused(RATE, 0.0), retry_after_s=17.0)
+    assert pace.why == "the service refused a request and asked for 17 s"
+    assert held(pace, 110.0, "shorter") == pace
+    assert held(pace, 200.0, "longer").why == "longer"
+    assert refuse(unrefused(RATE, 0.0)).why == "the service refused a request and named no time"
+
+
+def test_late_answers_take_ten_percent_off_and_hold_nobody():
+    pace = delayed(unrefused(RATE, 0.0), RATE, 100.0)
+    assert learned(pace, RATE, 100.0).per_s == pytest.approx(18.0)
+    assert pace.held_until_s <= 100.0
+    assert learned(pace, RATE, 100.0 + RECOVERY_S).per_s == 20.0
+
+
+def test_late_answers_alone_never_take_more_than_three_quarters():
+    pace = unrefused(RATE, 0.0)
+    for _ in range(100):
+        pace = delayed(pace, RATE, 100.0)
+    assert learned(pace, RATE, 100.0).per_s == pytest.approx(RATE.per_s * LOWEST_BY_GUESS)
+    slower = refuse(pace)
+    assert delayed(slower, RATE, 100.0) == slower
+
+
+def test_another_process_goes_on_with_the_rate_and_the_hold():
+    pace = refuse(unrefused(RATE, 0.0), now_s=100.0, retry_after_s=60.0)
+    record = stored(pace, "write", now_s=110.0, now=NOW)
+    assert (record.operation, record.held_until, record.why) == ("write", after(50.0), pace.why)
+
+    later = resumed(record, RATE, now_s=7.0, now=after(20.0))
+
+    assert later.held_until_s == pytest.approx(37.0)
+    assert later.why == pace.why
+    assert learned(later, RATE, 7.0).per_s == pytest.approx(learned(pace, RATE, 130.0).per_s)
+
+
+def test_a_hold_that_ended_is_not_resumed_and_a_rate_has_recovered_meanwhile():
+    record = stored(refuse(unrefused(RATE, 0.0), retry_after_s=5.0), "write", now_s=101.0, now=NOW)
+    later = resumed(record, RATE, now_s=0.0, now=after(3_600.0))
+    assert later.held_until_s == 0.0
+    assert learned(later, RATE, 0.0) == RATE
+
+
+def test_without_a_hold_none_is_stored():
+    record = stored(unrefused(RATE, 0.0), "write", now_s=10.0, now=NOW)
+    assert (record.held_until, record.why, record.per_s) == (None, "", 20.0)
+
+
+def test_a_clock_that_stepped_back_years_holds_for_a_day_at_most():
+    record = stored(refuse(unrefused(RATE, 0.0), retry_after_s=60.0), "write", now_s=100.0, now=NOW)
+    later = resumed(record, RATE, now_s=0.0, now=after(-1e9))
+    assert later.held_until_s == LONGEST_HOLD_S
+    assert learned(later, RATE, 0.0).per_s == pytest.approx(14.0)
+
+
+@given(
+    per_s=st.floats(0.001, 1e4),
+    ago_s=st.floats(-1e8, 1e8),
+    held_s=st.none() | st.floats(-1e8, 1e8),
+    configured=st.floats(0.01, 1e3),
+)
+def test_whatever_was_stored_is_resumed_within_bounds(per_s, ago_s, held_s, configured):
+    rate = Rate(per_s=configured)
+    record = replace(
+        stored(unrefused(rate, 0.0), "x", now_s=0.0, now=NOW),
+        per_s=per_s,
+        at=after(-ago_s),
+        held_until=None if held_s is None else after(held_s),
+    )
+    pace = resumed(record, rate, now_s=50.0, now=NOW)
+    assert configured / 100 * 0.999 <= learned(pace, rate, 50.0).per_s <= configured
+    assert 50.0 <= pace.held_until_s <= 50.0 + LONGEST_HOLD_S
+    assert pace.at_s <= 50.0

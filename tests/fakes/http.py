@@ -101,6 +101,9 @@ class CloudHttp:
         """Return how many requests matched."""
         return sum(map(matches, self.sent))
 
+    async def keep(self) -> None:
+        """Store nothing: no rate is learned."""
+
     async def send(self, request: Request) -> Response:
         self.requests += 1
         self.sent.append(request)

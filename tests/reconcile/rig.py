@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleetsync.config.settings import AuthSettings, Limits, Mode, SourceSettings, WeakestGuard
+from fleetsync.config.settings import AuthSettings, Limits, Mode, RateSettings, SourceSettings, WeakestGuard
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.merge_patch import without
 from fleetsync.core.model import DEVICE, ResourceType
@@ -20,10 +20,14 @@ from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.providers import iot_central, iot_hub
 from fleetsync.providers.base import Endpoint, all_kinds, load
-from fleetsync.reconcile.cycle import Cycle, Done, Job
+from fleetsync.reconcile.cycle import Cycle, Done, Job, Meter
 from fleetsync.reconcile.reviewed import Reviewed
 from fleetsync.simulator import Cloud, Options, WriteRecord
+from fleetsync.transport import limited
 from fleetsync.transport.http import Http
+from fleetsync.transport.limiter import Limiter
+from fleetsync.transport.retry import Retrying
+from fleetsync.wiring.rates import limiters_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp
 
@@ -67,6 +71,16 @@ class Rig:
     layers: Callable[[CloudHttp], Http] = lambda http: http
     longest_s: Mapping[str, float] = field(default_factory=lambda: {NAME: 900.0})
     mirror: Mirror | None = None
+    meter: Meter | None = None
+    """What counts the requests; None is `http` itself, which knows no rates."""
+
+    def limit_rates(self, **rate: Any) -> Limiter:
+        """Send through a limiter from now on, at what the source's kind and `rate` allow; return it."""
+        self.settings = replace(self.settings, rate=RateSettings(**rate))
+        [limiter] = limiters_of([self.settings], self.clock).values()
+        self.meter = meter = limited.Meter(limiter)
+        self.layers = lambda http: Retrying(limited.Limited(http, limiter, meter), self.clock)
+        return limiter
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Mirror]:
@@ -95,7 +109,7 @@ class Rig:
         return Job(
             source=load(settings.kind.name).connect(endpoint),
             settings=self.settings,
-            meter=self.http,
+            meter=self.meter or self.http,
             mirror=self.mirror,
             clock=self.clock,
             declarations=self.declarations,

@@ -7,7 +7,6 @@ takes as many devices as it says; the default keeps the test run short.
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -15,9 +14,6 @@ import pytest
 
 from fleetsync.core.merge_patch import same
 from fleetsync.core.plan import Result
-from fleetsync.transport.limiter import Limited
-from fleetsync.transport.retry import Retrying
-from fleetsync.wiring.rates import limiters_of
 from tests.fakes.http import is_write
 from tests.fakes.inline import run_inline
 from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
@@ -129,8 +125,7 @@ async def test_neither_side_loses_a_write_while_an_operator_edits_what_we_write(
 
 async def test_the_limits_of_a_tier_are_used_and_never_met(make: Callable[..., Rig]) -> None:
     rig = big(make, hub_devices=1000, hub_tier="S1")
-    [limiter] = limiters_of([replace(rig.settings, own=rig.settings.own)], rig.clock).values()
-    rig.layers = lambda http: Retrying(Limited(http, limiter), rig.clock)
+    rig.limit_rates()
     rig.http.latency_s = 0.08
     rig.declarations = [declare({"tags": {"wave": "3"}})]
     async with rig.opened():

@@ -9,7 +9,8 @@ from fleetsync.errors import AuthError
 from fleetsync.transport.auth import ApiToken, Authorized, NoTokens
 from fleetsync.transport.connect import connect
 from fleetsync.transport.http import Request, Response
-from fleetsync.transport.limiter import Budget, Limited, Limiter
+from fleetsync.transport.limited import Limited
+from fleetsync.transport.limiter import Budget, Limiter
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.secret import SecretText
 from fleetsync.transport.session import open_session
@@ -67,7 +68,7 @@ async def test_the_repetition_after_a_401_is_charged_to_the_rate():
     clock = FakeClock()
     limiter = Limiter("scope", Budget(total=Rate(per_s=1.0), classes={"write": None}), clock)
     await clock.run(Authorized(Limited(Guarded("b"), limiter), Turnstile("a", "b")).send(PATCH))
-    assert [usage.requests for usage in limiter.usage()] == [2]
+    assert [usage.requests for usage in limiter.usage().classes] == [2]
 
 
 async def test_who_waits_for_a_token_holds_no_permission_to_send():
@@ -183,4 +184,4 @@ async def test_the_stacked_layers_send_authorize_wait_and_repeat():
         response = await http.send(Request(method="GET", url=f"{server.url}/x", operation="read"))
         assert response.body == b"[]"
         assert [server.header("authorization", number) for number in range(3)] == ["one", "two", "three"]
-        assert limiter.usage()[0].requests == 3
+        assert limiter.usage().classes[0].requests == 3

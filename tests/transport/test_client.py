@@ -13,6 +13,7 @@ from fleetsync.errors import (
     ConflictError,
     InvalidResponseError,
     NotFoundError,
+    QuotaSpentError,
     RejectedError,
     ServerFaultError,
     ThrottledError,
@@ -170,7 +171,7 @@ async def test_a_hub_that_fails_over_does_not_say_that_a_device_is_gone():
     ],
 )
 async def test_a_spent_daily_quota_comes_back_at_the_next_utc_day(status, body):
-    with pytest.raises(ThrottledError) as caught:
+    with pytest.raises(QuotaSpentError) as caught:
         await send(answer(status, body, "Date: Sun, 22 Nov 2026 23:00:00 GMT"))
     assert (caught.value.sent, caught.value.retry_after_s) == (False, 3600.0)
 

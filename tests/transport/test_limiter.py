@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from fleetsync.core.bucket import Rate
 from fleetsync.errors import RejectedError, ServerFaultError, ThrottledError
 from fleetsync.transport.http import Request, Response
-from fleetsync.transport.limiter import Budget, Limited, Limiter, Urgency, urgency_of
+from fleetsync.transport.limited import Limited, urgency_of
+from fleetsync.transport.limiter import Budget, Limiter, Urgency
 from fleetsync.transport.retry import Retrying
 from tests.fakes.clock import FakeClock, settle
 
@@ -58,7 +59,7 @@ def limiter_of(clock, rate=None, **classes):
 
 
 def usage_of(limiter, operation):
-    return next(usage for usage in limiter.usage() if usage.operation == operation)
+    return next(usage for usage in limiter.usage().classes if usage.operation == operation)
 
 
 @pytest.mark.parametrize("callers", [1, 8])
@@ -259,6 +260,7 @@ async def test_a_class_with_its_own_rate_is_neither_charged_to_the_total_nor_hel
     await clock.run(work())
     assert clock.monotonic_s() == pytest.approx(1.0)  # 1 s for the read; the write's bucket had filled meanwhile
     assert usage_of(limiter, "read").held_s == pytest.approx(60.0)
+    assert usage_of(limiter, "read").why == "the service refused a request and asked for 60 s"
     assert usage_of(limiter, "write").held_s == 0.0
 
 
@@ -291,7 +293,7 @@ async def test_nobody_waits_for_a_hold_that_lasts_longer_than_patience():
                 group.create_task(refusal())
 
     async def refusal():
-        with pytest.raises(ThrottledError, match="no requests for 3000 s") as caught:
+        with pytest.raises(ThrottledError, match="asked for 3000 s: no requests for 50 min") as caught:
             await limiter.admit("read")
         assert not caught.value.sent
         assert caught.value.retry_after_s == pytest.approx(3_000.0)
@@ -376,7 +378,7 @@ async def test_the_usage_tells_what_happened():
     assert (read.requests, read.throttled, read.used_60s, read.permitted_per_s) == (1, 1, 1, 2.0)
     assert read.learned_per_s == pytest.approx(1.4, abs=0.1)
     assert (write.requests, write.throttled) == (1, 0)
-    assert write.waited_s >= 10.0
+    assert (read.held_s, read.why) == (0.0, "")
     await clock.advance(61.0)
     assert usage_of(limiter, "read").used_60s == 0
 

@@ -95,6 +95,40 @@ async def test_names_are_looked_up(monkeypatch):
         assert response.status == 200
 
 
+async def test_an_answer_takes_from_when_the_request_is_on_the_wire_and_not_what_it_waits_for_here(monkeypatch):
+    clock = PassingClock()
+    look_up = socket.getaddrinfo
+
+    def slowly(*args, **kwargs):
+        clock.pass_by(30.0)
+        return look_up(*args, **kwargs)
+
+    async def late(writer):
+        clock.pass_by(2.0)
+        writer.write(answer())
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    async with serve(late) as server, open_session() as session:
+        url = server.url.replace("127.0.0.1", "localhost")
+        response = await Client(session, Origin.of(url), clock).send(Request(method="GET", url=url, operation="read"))
+    assert response.took_s == 2.0
+    assert clock.monotonic_s() == 32.0
+
+
+class PassingClock(SystemClock):
+    """A clock whose time passes only when a test says so; timeouts are real."""
+
+    def __init__(self):
+        super().__init__()
+        self._now_s = 0.0
+
+    def pass_by(self, seconds):
+        self._now_s += seconds
+
+    def monotonic_s(self):
+        return self._now_s
+
+
 async def test_a_proxy_that_cannot_be_reached_is_named():
     async with serve(answer()) as server, open_session(proxy="http://127.0.0.1:1") as session:
         client = Client(session, Origin.of(server.url), SystemClock())

@@ -1,0 +1,102 @@
+"""The layer that waits for the rate, and what waiting and sending cost a source."""
+
+import contextlib
+from collections.abc import Iterator
+
+from fleetsync.errors import QuotaSpentError, ServerFaultError, ThrottledError
+from fleetsync.transport.http import Http, Request, Response
+from fleetsync.transport.lane import Ticket
+from fleetsync.transport.limiter import Limiter, Urgency
+
+_LISTINGS = frozenset({"list", "query"})
+"""The operation classes of listings."""
+
+
+def urgency_of(request: Request) -> Urgency:
+    """Return how urgent `request` is: what may change something, then reads, then listings."""
+    if not request.is_safe:
+        return Urgency.WRITE
+    return Urgency.LIST if request.operation in _LISTINGS else Urgency.READ
+
+
+class Meter:
+    """What one source's requests cost so far; several sources may share a limiter.
+
+    `waited_s` is how long at least one of them waited for the rate: many that wait at once wait once.
+    """
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._waiting = 0
+        self._since_s = 0.0
+        self._waited_s = 0.0
+        self.requests = 0
+        self.throttled = 0
+
+    @property
+    def waited_s(self) -> float:
+        """Return for how many seconds at least one request waited."""
+        now_s = self._limiter.clock.monotonic_s()
+        return self._waited_s + (now_s - self._since_s if self._waiting else 0.0)
+
+    @property
+    def at_once(self) -> int:
+        """Return how many requests at once it takes to use the rates."""
+        return self._limiter.at_once
+
+    async def keep(self) -> None:
+        """Store what was learned and spent, if anything changed."""
+        await self._limiter.keep()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the block as waiting."""
+        if not self._waiting:
+            self._since_s = self._limiter.clock.monotonic_s()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited_s += self._limiter.clock.monotonic_s() - self._since_s
+
+
+class Limited:
+    """Sends when the limiter permits, and tells it what the service thought of that."""
+
+    def __init__(self, http: Http, limiter: Limiter, meter: Meter | None = None) -> None:
+        self._http = http
+        self._limiter = limiter
+        self._meter = meter or Meter(limiter)
+
+    async def send(self, request: Request) -> Response:
+        """Send `request` when its turn comes and return the answer.
+
+        Raises:
+            SourceError: as the layer below, which also has the say on what `ThrottledError` is.
+        """
+        with self._meter.waiting():
+            ticket = await self._limiter.admit(request.operation, urgency_of(request))
+        self._meter.requests += 1
+        try:
+            response = await self._http.send(request)
+        except (ThrottledError, ServerFaultError) as error:
+            await self._heed(ticket, error)
+            raise
+        finally:
+            self._limiter.ended(ticket)
+        self._limiter.answered(ticket, response)
+        if self._limiter.is_due_to_keep:
+            await self._limiter.keep()
+        return response
+
+    async def _heed(self, ticket: Ticket, error: ThrottledError | ServerFaultError) -> None:
+        self._meter.throttled += isinstance(error, ThrottledError)
+        if isinstance(error, QuotaSpentError) and error.retry_after_s is not None:
+            self._limiter.exhausted(ticket, error.retry_after_s)
+        elif isinstance(error, ThrottledError) or error.retry_after_s is not None:
+            self._limiter.throttled(ticket, error.retry_after_s)
+        else:
+            return
+        await self._limiter.keep_before_next()
