@@ -4,6 +4,7 @@
     ├── UsageError                  exit 2: the command was asked something that it cannot do
     ├── ConfigError                 exit 78: a person must edit a file; carries every problem at once
     ├── UnsafePlanError             exit 1: too much would change or vanish; `confirm` lets it pass once
+    ├── TooLongError                exit 1: a question took longer than it may
     ├── NotYetError                 exit 75: try later (never listed completely, source paused)
     ├── MirrorError                 exit 1: the database cannot be used
     │   ├── SchemaMismatchError     exit 78: `db upgrade`, or a newer fleetsync
@@ -65,6 +66,10 @@ class ConfigError(FleetsyncError):
 
 class UnsafePlanError(FleetsyncError):
     """A plan or a listing goes beyond a safety limit; nothing of it was done."""
+
+
+class TooLongError(FleetsyncError):
+    """A question to the database took longer than it may."""
 
 
 class NotYetError(FleetsyncError):

@@ -25,6 +25,7 @@ from fleetsync.cli.warnings import SAFE_SQLITE, ending, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.core.words import counted
 from fleetsync.errors import FleetsyncError, NotYetError
 from fleetsync.mirror.reader import reading
 from fleetsync.reconcile.together import together
@@ -229,7 +230,7 @@ def _last_requests(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, int]]
 
 
 def _forecast(source: SourceSettings, requests: int, seconds: float) -> Finding:
-    text = f"{requests} requests as in the last complete cycle: {seconds:.0f} s"
+    text = f"{counted(requests, 'request')} as in the last complete cycle: {seconds:.0f} s"
     subject = f"{source.name} cycle"
     if seconds <= source.interval_s:
         return _ok(subject, text)

@@ -9,12 +9,17 @@ from typing import Any
 from fleetsync import log
 from fleetsync.cli import output, progress
 from fleetsync.cli.invocation import Invocation
+from fleetsync.core.words import counted
 from fleetsync.daemon.control import hand_over, socket_file
 from fleetsync.daemon.work import Command, Name, Reply, SourceReply
 from fleetsync.wiring.configuration import read_configuration
 from fleetsync.wiring.sources import working
 
-_COUNTS = ("listed", "added", "updated", "gone", "planned", "applied", "conflicted", "failed", "requests", "throttled")
+_RECOVERED = "recovered"
+_COUNTS = (
+    *("listed", "added", "updated", "gone", "planned", "applied", _RECOVERED),
+    *("conflicted", "failed", "requests", "throttled"),
+)
 _MAKING = frozenset({"sync", "apply"})
 """The commands that make a database where there is none."""
 
@@ -69,8 +74,11 @@ def show(command: Command, reply: Reply, *, as_json: bool) -> None:
     elif command.name in {"sync", "apply"}:
         _show_cycles(reply)
     else:
-        for name in command.sources:
-            output.line(f"{name}: {_said(command)}")
+        for one in reply.sources:
+            if one.error is None:
+                output.line(f"{one.source}: {_said(command)}")
+    if reply.remark is not None and not as_json:
+        output.remark(reply.remark)
     for text in _complaints(reply):
         for row in text.splitlines():
             output.complain(row)
@@ -83,24 +91,32 @@ def _said(command: Command) -> str:
         case "resume":
             return "goes on"
         case _:
-            number = f"{command.writes} writes" if command.writes is not None else f"{command.gone} vanished resources"
+            writes, gone = command.writes, command.gone
+            number = counted(gone or 0, "vanished resource") if writes is None else counted(writes, "write")
             return f"the next cycle may go ahead with exactly {number}"
 
 
 def _show_cycles(reply: Reply) -> None:
     """Print what the cycles did: a table on a terminal, elsewhere a line a source."""
-    cycles = [one for one in reply.sources if one.cycle is not None]
+    cycles = {one.source: (_listing(one), _counts(one)) for one in reply.sources if one.cycle is not None}
+    found = {name for _, counts in cycles.values() for name, count in counts.items() if count}
     if output.is_terminal():
-        shown = [name for name in _COUNTS if name == "listed" or any(one.counts.get(name) for one in cycles)]
-        rows = [(one.source, _listing(one), *(one.counts.get(name, 0) for name in shown)) for one in cycles]
+        shown = [name for name in _COUNTS if name in {"listed", *found}]
+        rows = [(source, listing, *(counts[name] for name in shown)) for source, (listing, counts) in cycles.items()]
         output.table(("source", "listing", *shown), rows)
     else:
-        for one in cycles:
-            counts = ", ".join(f"{one.counts.get(name, 0)} {name}" for name in _COUNTS)
-            output.line(f"{one.source}: {_listing(one)}, {counts}")
+        for source, (listing, counts) in cycles.items():
+            texts = (f"{count} {name}" for name, count in counts.items() if count or name != _RECOVERED)
+            output.line(f"{source}: {listing}, {', '.join(texts)}")
     for one in reply.sources:
         for text in (*one.held, *(f"skipped: {text}" for text in one.skipped)):
             output.line(f"{one.source}: {text}")
+
+
+def _counts(one: SourceReply) -> dict[str, int]:
+    """Return what a cycle counted; what an earlier process had written is not among what this one applied."""
+    counts = {name: int(one.counts.get(name, 0)) for name in _COUNTS}
+    return counts | {"applied": counts["applied"] - one.recovered, _RECOVERED: one.recovered}
 
 
 def _listing(one: SourceReply) -> str:

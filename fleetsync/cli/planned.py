@@ -14,6 +14,7 @@ from fleetsync.core.declaration import ABSENT, UNKNOWN
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.path import render
 from fleetsync.core.plan import Change, Drift, DriftState, Leaf, Plan
+from fleetsync.core.words import counted
 from fleetsync.errors import FleetsyncError, NotYetError
 from fleetsync.mirror.reader import reading
 from fleetsync.mirror.selection import Selection
@@ -167,11 +168,14 @@ def _summarize(planned: Planned) -> None:
     requests = requests_of(plan)
     per_s = slowest_per_s(settings)
     left = sum(1 for _ in _left(plan))
-    parts = [f"{len(plan.changes)} changes on {plan.known} known resources", f"{left} values not written"]
+    parts = [
+        f"{counted(len(plan.changes), 'change')} on {counted(plan.known, 'known resource')}",
+        f"{counted(left, 'value')} not written",
+    ]
     if plan.unread:
-        parts.append(f"{plan.unread} resources not read yet")
+        parts.append(f"{counted(plan.unread, 'resource')} not read yet")
     if requests:
-        parts.append(f"{requests} requests, {minutes(requests / per_s)} at {per_s:g}/s")
+        parts.append(f"{counted(requests, 'request')}, {minutes(requests / per_s)} at {per_s:g}/s")
     if settings.mode is Mode.OBSERVE and plan.changes:
         parts.append('mode "observe": apply writes nothing here')
     output.line((settings.name, "bold"), f": {'; '.join(parts)}")

@@ -12,6 +12,7 @@ from fleetsync.cli.invocation import Invocation
 from fleetsync.cli.warnings import ending, sqlite_warnings, wal_bytes, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.core.words import counted
 from fleetsync.errors import Problem
 from fleetsync.mirror.lock import is_locked, lock_file
 from fleetsync.mirror.reader import Reader, reading
@@ -201,7 +202,9 @@ def show(found: dict[str, Any]) -> None:
         where = f"{one['source']} {one['type']} {one['path']}"
         disagree = " and ".join(one["declarations"])
         files = " and ".join(one["files"])
-        output.line(("contradiction: ", "red"), f"{where}: {disagree} ({files}), {one['resources']} resources")
+        output.line(
+            ("contradiction: ", "red"), f"{where}: {disagree} ({files}), {counted(one['resources'], 'resource')}"
+        )
     for one in found["refused_configuration"]:
         problem = Problem(message=one["message"], file=one["file"], line=one["line"])
         output.line(("refused: ", "red"), f"{problem}; the configuration before {one['at']} runs on")

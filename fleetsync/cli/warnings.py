@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings
+from fleetsync.core.words import counted
 
 LARGE_WAL_BYTES = 256 * 1024 * 1024
 SAFE_SQLITE = (3, 51, 3)
@@ -58,5 +59,5 @@ def ending(settings: Settings, clock: Clock) -> Iterator[str]:
             continue
         if end is not None and (days := (end - clock.now()).days) < _WARN_DAYS:
             what = source.auth.method.rpartition("-")[2]
-            word = f"ends in {days} days, on {end:%Y-%m-%d}" if days >= 0 else f"ended on {end:%Y-%m-%d}"
+            word = f"ends in {counted(days, 'day')}, on {end:%Y-%m-%d}" if days >= 0 else f"ended on {end:%Y-%m-%d}"
             yield f"source {source.name}: its {what} {word}: replace it"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fleetsync.core.words import counted
 from fleetsync.errors import UnsafePlanError
 
 
@@ -35,15 +36,15 @@ def check_listing(showing: Showing, *, max_gone: float, min_known: int) -> None:
     if unseen and not showing.listed:
         raise UnsafePlanError(f"an empty listing, although {known} are known")
     if known >= min_known and unseen > known * max_gone:
-        share = unseen / known
+        share, most = _percentages(unseen / known, max_gone)
         raise UnsafePlanError(
             f"a suspiciously short listing: {unseen} of {known} known are not in it "
-            f"({share:.0%}, more than max_gone = {max_gone:.0%})"
+            f"({share}, more than max_gone = {most})"
         )
-    counted = showing.counted or 0
-    if counted >= min_known and counted - showing.listed > counted * max_gone:
+    there = showing.counted or 0
+    if there >= min_known and there - showing.listed > there * max_gone:
         raise UnsafePlanError(
-            f"a suspiciously short listing: {showing.listed} are in it, and the service itself counts {counted}"
+            f"a suspiciously short listing: {showing.listed} are in it, and the service itself counts {there}"
         )
 
 
@@ -55,8 +56,14 @@ def check_plan(*, known: int, changes: int, max_writes: float, min_known: int) -
     """
     if known < min_known or changes <= known * max_writes:
         return
-    share = changes / known
+    share, most = _percentages(changes / known, max_writes)
     raise UnsafePlanError(
-        f"a plan with {changes} writes on {known} known resources "
-        f"({share:.0%}, more than max_writes = {max_writes:.0%})"
+        f"a plan with {counted(changes, 'write')} on {counted(known, 'known resource')} "
+        f"({share}, more than max_writes = {most})"
     )
+
+
+def _percentages(share: float, limit: float) -> tuple[str, str]:
+    """Return a share and the limit that it exceeds, with as many decimals as it takes to see that."""
+    texts = (f"{share:.{decimals}%}" for decimals in range(10))
+    return next((text for text in texts if float(text[:-1]) > limit * 100), f"{share:%}"), f"{limit * 100:.9g}%"

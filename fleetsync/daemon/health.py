@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable, Sequence
 
+from fleetsync.core.words import counted
 from fleetsync.errors import FleetsyncError, MirrorError
 from fleetsync.log import get_log
 from fleetsync.reconcile.endings import state_of
@@ -63,8 +64,7 @@ class Health:
     @property
     def text(self) -> str:
         """One line about the whole."""
-        count = len(self._sources)
-        parts = [f"{count} source{'' if count == 1 else 's'}"]
+        parts = [counted(len(self._sources), "source")]
         parts += [f"{name} {reason}" for name, reason in sorted(self._wrong.items())]
         if self._refused is not None:
             parts.append(f"new configuration refused, the old one runs on: {self._refused}")

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
@@ -16,7 +16,7 @@ from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem, 
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.endings import summary
-from fleetsync.reconcile.progress import Report
+from fleetsync.reconcile.progress import Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, plans_in, read_plan
 from fleetsync.transport.threads import start_in_daemon_thread
 
@@ -46,12 +46,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReply:
-    """What a command did in one source; `counts` as in the view `cycles`, `held` and `skipped` in words."""
+    """What a command did in one source; `counts` as in the view `cycles`, `held` and `skipped` in words.
+
+    Of those applied, `recovered` were sent by an earlier process, and only found to be so by this one.
+    """
 
     source: str
     cycle: int | None = None
     complete: bool = False
     counts: dict[str, Any] = field(default_factory=dict)
+    recovered: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     held: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -61,9 +65,10 @@ class SourceReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The reply to a command: what each source did, and the exit code of the whole."""
+    """The reply to a command: what each source did, and the exit code of the whole; `remark` is one line besides."""
 
     sources: tuple[SourceReply, ...] = ()
+    remark: str | None = None
     error: str | None = None
     exit_code: int = 0
 
@@ -134,7 +139,12 @@ class Work:
 
     async def _apply(self, command: Command, names: tuple[str, ...], report: Report) -> Reply:
         if command.plan is None:
-            return await self._each(names, lambda name: self._cycle(name, report, write=True))
+            observed = () if command.sources else tuple(name for name in names if self._is_observed(name))
+            if len(observed) == len(names):
+                observed = ()  # nothing else can be meant: each says why it cannot
+            written = [name for name in names if name not in observed]
+            reply = await self._each(written, lambda name: self._cycle(name, report, write=True))
+            return replace(reply, remark=_passed_over(observed)) if observed else reply
         if command.sources:
             raise UsageError("`apply` takes sources or a reviewed plan, not both")
         reviewed = {one.source: one for one in await _read_reviewed(command)}
@@ -142,6 +152,13 @@ class Work:
         return await self._each(
             planned, lambda name: self._cycle(name, report, write=True, reviewed=reviewed.get(name))
         )
+
+    def _is_observed(self, name: str) -> bool:
+        """Say whether a source is never written to; of one that is not connected that is said when its turn comes."""
+        try:
+            return self._jobs[name](silent).settings.mode is Mode.OBSERVE
+        except NotYetError:
+            return False
 
     async def _cycle(
         self, name: str, report: Report, *, write: bool = False, reviewed: Reviewed | None = None
@@ -190,6 +207,7 @@ def reply_of(done: Done, *, write: bool) -> SourceReply:
         cycle=done.cycle,
         complete=done.complete,
         counts=asdict(done.counts),
+        recovered=done.recovered,
         outcomes=dict(Counter(outcome.result.value for outcome in done.outcomes)),
         held=_held(done.plan) if done.plan is not None else (),
         skipped=tuple(
@@ -198,6 +216,10 @@ def reply_of(done: Done, *, write: bool) -> SourceReply:
         error=summary(done.troubles),
         exit_code=worst(codes),
     )
+
+
+def _passed_over(names: Sequence[str]) -> str:
+    return f'not written to, because of mode = "observe": {", ".join(names)}'
 
 
 def _held(plan: Plan) -> tuple[str, ...]:

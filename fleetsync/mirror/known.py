@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from fleetsync.clock import Clock
 from fleetsync.core.model import ResourceKey, ResourceType
-from fleetsync.errors import MirrorError, NotYetError, UsageError
+from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
 from fleetsync.mirror.reader import Reader, reading
 from fleetsync.transport.threads import DaemonThreads
 
@@ -54,7 +54,7 @@ class Known:
             with reading(self._path, self._clock) as reader:
                 try:
                     return read(reader)
-                except UsageError as error:
+                except (UsageError, TooLongError) as error:
                     raise MirrorError(f"database {self._path}: {error}") from error
 
         return await self._threads.run(work)

@@ -6,6 +6,7 @@ SELECT and what it needs, a progress handler ends what takes too long, a length 
 
 import contextlib
 import datetime
+import itertools
 import re
 import sqlite3
 from collections.abc import Iterator, Set
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetsync.clock import Clock
-from fleetsync.core.sql_text import own_names
-from fleetsync.errors import MirrorError, NotYetError, UsageError
+from fleetsync.core.sql_text import Token, own_names, tokens
+from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
 from fleetsync.mirror.revision import head, mismatch
 
 TIME_LIMIT_S = 30.0
@@ -56,6 +57,7 @@ class Reader:
         self._clock = clock
         self._time_limit_s = time_limit_s
         self._deadline_s = float("inf")
+        self._said: list[str] = []
         try:
             self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
             self._prepare()
@@ -109,9 +111,15 @@ class Reader:
         """Run a user's SELECT over the views; return the names of its columns and its rows.
 
         Raises:
-            UsageError: it is wrong, not allowed, or takes longer than the limit.
+            UsageError: it is wrong, or not allowed.
+            TooLongError: it takes longer than the limit; while its rows are fetched as well.
         """
-        return self._run(sql, (), _Allowed(views=self.views, catalogue=True))
+        if fault := _fault_of(sql):
+            raise UsageError(fault)
+        columns, rows = self._run(sql, (), _Allowed(views=self.views, catalogue=True))
+        if not columns:
+            raise UsageError("no question: one SELECT over the views")
+        return columns, rows
 
     def compile(self, sql: str, views: Set[str]) -> None:
         """Make sure that a SELECT is right and reads nothing but `views`, without running it.
@@ -132,7 +140,8 @@ class Reader:
         """Run a SELECT of our own, over tables and views alike.
 
         Raises:
-            UsageError: a selector in it fails on the data, or takes longer than the limit.
+            UsageError: a selector in it fails on the data.
+            TooLongError: it takes longer than the limit.
         """
         return self._run(sql, parameters, None)[1]
 
@@ -143,7 +152,8 @@ class Reader:
         if taken := own & self._taken.keys():
             raise UsageError(f"{min(taken)} is a {self._taken[min(taken)]}: nothing else may have that name")
         self._deadline_s = self._clock.monotonic_s() + self._time_limit_s
-        self._connection.set_authorizer(_authorizer(allowed, own))
+        self._said.clear()
+        self._connection.set_authorizer(_authorizer(allowed, own, self._said))
         try:
             cursor = self._connection.execute(sql, parameters)
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
@@ -158,20 +168,20 @@ class Reader:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._refusal(error) from error
 
-    def _refusal(self, error: Exception) -> UsageError | MirrorError:
+    def _refusal(self, error: Exception) -> UsageError | TooLongError | MirrorError:
         if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
-            return UsageError(f"it took longer than {self._time_limit_s:g} s")
+            return TooLongError(f"it took longer than the limit of {self._time_limit_s:g} s")
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary of an extended code
         if code in _BROKEN:
             return MirrorError(f"database {self._path}: {error}")
-        if code == sqlite3.SQLITE_AUTH:
-            return UsageError("not allowed: only SELECT over the views, with the functions that the README lists")
-        return UsageError(str(error))
+        # What our own callbacks refused they have said better than the library, which only knows that they did.
+        return UsageError(self._said[0] if self._said else str(error))
 
     def _ago(self, text: object) -> str:
         match = _AGO.match(str(text))
         if match is None:
-            raise ValueError(f"ago() takes a text like '30 days', not {text!r}")
+            self._said.append(f"ago() takes a text like '30 days' (seconds, minutes, hours, days, weeks), not {text!r}")
+            raise ValueError(self._said[0])
         at = self._clock.now() - datetime.timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
         return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -186,6 +196,14 @@ _BROKEN = frozenset(
         sqlite3.SQLITE_LOCKED,
     }
 )
+
+
+def _denial(action: int, one: str | None, two: str | None) -> str:
+    if action == sqlite3.SQLITE_FUNCTION:
+        return f"not allowed: the function {two}(); the README lists those that are"
+    if action == sqlite3.SQLITE_READ:
+        return f"not allowed: {one} is no view; read the views, which the README lists"
+    return "not allowed: only SELECT over the views, with the functions that the README lists"
 
 
 @contextlib.contextmanager
@@ -214,10 +232,27 @@ class _Allowed:
     catalogue: bool = False
 
 
-def _authorizer(allowed: _Allowed | None, own: Set[str]) -> Any:
+def _fault_of(sql: str) -> str | None:
+    """Return what is wrong with the text of a question, in better words than the library's; None where nothing is."""
+    if "\0" in sql or any("\ud800" <= character <= "\udfff" for character in sql):
+        return "a question is text without NUL characters and halves of surrogate pairs"
+    words = [word for word in tokens(sql) if word.kind != "comment"]
+    if any(word.kind == "mark" and word.text in _PARAMETERS for word in words):
+        return "a question has no parameters: write the value itself in place of ?, :name, @name or $name"
+    if any(word != _SEMICOLON for word in itertools.dropwhile(_SEMICOLON.__ne__, words)):
+        return "one SELECT at a time: nothing may follow the semicolon"
+    return None
+
+
+_SEMICOLON = Token("mark", ";")
+_PARAMETERS = frozenset("?:@$")
+
+
+def _authorizer(allowed: _Allowed | None, own: Set[str], said: list[str]) -> Any:
     """Return the callback that says what a statement may do; `allowed` None: our own SQL, any table.
 
     `own` names the statement's own queries: of one whose columns nobody uses (`count(*)`) SQLite asks as of a table.
+    What it refuses goes into `said`, in words.
     """
 
     views = None if allowed is None else allowed.views
@@ -236,6 +271,8 @@ def _authorizer(allowed: _Allowed | None, own: Set[str]) -> Any:
                 is_fine = readable or counted or catalogue or one in _TABLE_FUNCTIONS
             case _:
                 is_fine = False
+        if not is_fine:
+            said.append(_denial(action, one, two))
         return sqlite3.SQLITE_OK if is_fine else sqlite3.SQLITE_DENY
 
     return allow

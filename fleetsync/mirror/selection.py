@@ -11,7 +11,7 @@ from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.model import ETag, Part, Resource, ResourceType
 from fleetsync.core.sql_text import fault_in, quoted_names, reads_elsewhere
-from fleetsync.errors import MirrorError, UsageError
+from fleetsync.errors import MirrorError, TooLongError, UsageError
 from fleetsync.mirror.reader import Reader
 from fleetsync.mirror.wishes import Selected
 
@@ -74,7 +74,7 @@ class Selection:
         matched = Bitmap()
         try:
             matched.add(no for (no,) in self._reader.rows(*self._statement(source, declaration)))
-        except UsageError as error:
+        except (UsageError, TooLongError) as error:
             return Selected(declaration=declaration.name, error=str(error))
         return Selected(declaration=declaration.name, matched=matched)
 
@@ -131,7 +131,7 @@ class Selection:
         try:
             found = self._reader.rows("SELECT SUM(known) FROM coverage WHERE source = ?", (source,))
             return next(int(known or 0) for (known,) in found)
-        except UsageError as error:
+        except (UsageError, TooLongError) as error:
             raise MirrorError(str(error)) from error
 
     def ages_s(self, now: datetime.datetime) -> dict[str, float | None]:

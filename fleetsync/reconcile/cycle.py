@@ -85,6 +85,8 @@ class Done:
     cycle: CycleId
     counts: Counts
     complete: bool = False
+    recovered: int = 0
+    """Of the writes that are counted as applied: those of an earlier process, whose outcome only this one found."""
     plan: Plan | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     skipped: tuple[ResourceKey, ...] = ()
@@ -157,7 +159,7 @@ class Cycle:
 
     async def _steps(self, cycle: CycleId, done: Done) -> None:
         job = self._job
-        await self._settle(cycle)
+        await self._settle(cycle, done)
         for spec in job.settings.kind.types:
             if spec.type in job.settings.resources:
                 await self._list(spec, cycle)
@@ -169,7 +171,7 @@ class Cycle:
         if self._write:
             await self._apply(cycle, done)
 
-    async def _settle(self, cycle: CycleId) -> None:
+    async def _settle(self, cycle: CycleId, done: Done) -> None:
         """Find out what became of writes that an earlier process left open, before anything else is sent."""
         job = self._job
         if not isinstance(job.source, Target):
@@ -181,7 +183,9 @@ class Cycle:
         async def find_out(write: OpenWrite) -> None:
             nonlocal settled
             outcome = await settlement.look(write)
-            self._counts.applied += outcome.result is Result.APPLIED
+            if outcome.result is Result.APPLIED:
+                self._counts.applied += 1
+                done.recovered += 1
             settled += 1
             say()
 

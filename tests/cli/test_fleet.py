@@ -5,6 +5,7 @@ import stat
 import pytest
 
 from fleetsync.mirror.lock import lock_file
+from fleetsync.simulator import parse_faults
 from tests.cli.bench import DEVICES, RENAME, Bench
 
 RIVAL = """
@@ -34,10 +35,10 @@ def test_sync_says_what_it_did_in_one_line(bench: Bench) -> None:
 def test_sync_json_is_the_reply(bench: Bench) -> None:
     reply = bench.json("sync")
 
-    assert reply.keys() == {"sources", "error", "exit_code"}
+    assert reply.keys() == {"sources", "remark", "error", "exit_code"}
     [source] = reply["sources"]
     assert source.keys() == {
-        "source", "cycle", "complete", "counts", "outcomes", "held", "skipped", "error", "exit_code",
+        "source", "cycle", "complete", "counts", "recovered", "outcomes", "held", "skipped", "error", "exit_code",
     }  # fmt: skip
     assert source["counts"]["listed"] >= DEVICES
     assert source["complete"] is True
@@ -97,6 +98,7 @@ def test_a_plan_shows_guard_values_and_declaration(synced: Bench) -> None:
 
     assert f"central device '{change['id']}'  document, guard if-match" in printed
     assert '-> "A pump"  (rename)' in printed
+    assert f"{len(source['changes'])} changes on " in printed
     assert f"{len(source['changes'])} requests, less than a minute at 1000/s" in printed
 
 
@@ -205,6 +207,59 @@ def test_a_mode_that_forbids_writing_is_78(synced: Bench) -> None:
     assert synced.cloud.counters.by_kind.get("write", 0) == 0
 
 
+OTHER = """
+[sources.other]
+kind = "iot-central"
+url = "http://127.0.0.1:9"
+auth = { method = "none" }
+"""
+
+
+def test_apply_names_the_sources_that_it_may_not_write_to(synced: Bench) -> None:
+    synced.configure(more=OTHER)
+
+    result = synced.run("apply")
+
+    assert result.exit_code == 0
+    assert result.stderr == 'not written to, because of mode = "observe": other\n'
+    assert result.stdout.startswith("central: complete, ")
+    assert synced.run("apply", "central", "other").exit_code == 78
+    assert synced.json("apply")["remark"] == 'not written to, because of mode = "observe": other'
+
+
+def test_writes_of_an_earlier_process_are_recovered_and_not_applied(synced: Bench) -> None:
+    synced.cloud.faults = parse_faults("write.reset,read.reset")
+    synced.run("apply")
+    synced.cloud.faults = ()
+    [(left,)] = rows(synced, "SELECT count(*) FROM writes WHERE outcome = 'open'")
+
+    printed = synced.done("sync")
+
+    assert left > 0
+    assert f" 0 applied, {left} recovered," in printed
+    assert rows(synced, "SELECT applied FROM cycles ORDER BY id DESC LIMIT 1") == [(left,)]
+    assert "recovered" not in synced.done("sync")
+
+
+def rows(bench: Bench, sql: str) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in bench.json("query", sql)]
+
+
+def test_one_is_said_in_the_singular(synced: Bench) -> None:
+    id = synced.json("query", "SELECT id FROM devices WHERE id LIKE 'pump-%' AND enabled LIMIT 1")[0]["id"]
+    synced.declare(RENAME.replace("enabled AND id LIKE 'pump-%'", f"id = '{id}'"))
+    synced.configure(max_writes="0.001%")
+
+    planned = synced.done("plan")
+    refused = synced.run("apply")
+    confirmed = synced.done("confirm", "central", "--writes", "1")
+
+    assert "central: 1 change on " in planned
+    assert "; 1 request, less than a minute" in planned
+    assert "a plan with 1 write on " in refused.stderr
+    assert confirmed == "central: the next cycle may go ahead with exactly 1 write\n"
+
+
 def test_a_refused_plan_goes_ahead_once_the_number_is_confirmed(synced: Bench) -> None:
     synced.configure(max_writes="0.001%")
     planned = len(json.loads(synced.done("plan", "--json"))["sources"][0]["changes"])
@@ -220,6 +275,7 @@ def test_a_refused_plan_goes_ahead_once_the_number_is_confirmed(synced: Bench) -
     assert f"confirm central --writes {planned}" in refused.stderr
     assert [one.exit_code for one in (early, wrong, gone)] == [1, 1, 1]
     assert early.stderr == f"fleetsync: central: {planned} writes were not refused; what waits is nothing\n"
+    assert (wrong.stdout, wrong.stderr.count("\n")) == ("", 1)
     assert wrong.stderr.endswith(f" {planned + 1} writes were not refused; what waits is --writes {planned}\n")
     assert gone.stderr.endswith(" vanished resources were not refused; what waits is nothing\n")
     assert synced.cloud.counters.writes_applied == planned

@@ -43,3 +43,25 @@ def test_a_plan_within_its_share_may_go_out(known: int, changes: int) -> None:
 def test_a_plan_beyond_its_share_is_refused_and_says_by_how_much(known: int, changes: int) -> None:
     with pytest.raises(UnsafePlanError, match=f"{changes} writes on {known} known"):
         plan(known, changes)
+
+
+@pytest.mark.parametrize(
+    ("known", "changes", "most", "words"),
+    [
+        (100, 31, 0.3, "31 writes on 100 known resources (31%, more than max_writes = 30%)"),
+        (1000, 51, 0.05, "(5.1%, more than max_writes = 5%)"),
+        (10_000, 501, 0.05, "(5.01%, more than max_writes = 5%)"),
+        (1000, 126, 0.125, "(13%, more than max_writes = 12.5%)"),
+        (1000, 1, 0.00001, "1 write on 1000 known resources (0.1%, more than max_writes = 0.001%)"),
+        (1, 1, 0.3, "1 write on 1 known resource (100%, more than max_writes = 30%)"),
+    ],
+)
+def test_two_shares_that_differ_look_different(known: int, changes: int, most: float, words: str) -> None:
+    with pytest.raises(UnsafePlanError) as refused:
+        check_plan(known=known, changes=changes, max_writes=most, min_known=1)
+    assert words in str(refused.value)
+
+
+def test_a_listing_that_is_a_little_too_short_says_so_with_decimals() -> None:
+    with pytest.raises(UnsafePlanError, match=r"201 of 1000 known are not in it \(20\.1%, more than max_gone = 20%\)"):
+        listing(799, 1000, 201)

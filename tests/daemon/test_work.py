@@ -16,7 +16,7 @@ from fleetsync.reconcile.reviewed import as_json
 from tests.daemon.conftest import Said
 from tests.daemon.rig import Plant, Rig, declare
 from tests.fakes.clock import settle
-from tests.fakes.http import is_write, refused
+from tests.fakes.http import is_write, lost, refused
 
 SYNC, APPLY = Command(name="sync"), Command(name="apply")
 
@@ -103,16 +103,58 @@ async def test_apply_writes_what_is_declared(rig: Rig) -> None:
 
 async def test_a_source_in_observe_mode_is_not_even_asked_and_the_others_are_written(rig: Rig) -> None:
     plant, mill = await rig.add("plant", mode=Mode.OBSERVE), await rig.add("mill")
+    await rig.add("barn", mode=Mode.OBSERVE)
     rig.declarations = [declare("wish", "as declared")]
 
     reply = await carry_out(rig, APPLY)
 
-    assert by_name(reply)["plant"].exit_code == 78
+    assert [(one.source, one.exit_code) for one in reply.sources] == [("mill", 0)]
+    assert reply.remark == 'not written to, because of mode = "observe": plant, barn'
+    assert reply.exit_code == 0
+    assert plant.http.requests == 0
+    assert mill.http.count(is_write) == 6
+
+
+@pytest.mark.parametrize("names", [("plant",), ("plant", "mill")])
+async def test_a_source_in_observe_mode_that_is_named_is_a_mistake(rig: Rig, names: tuple[str, ...]) -> None:
+    plant = await rig.add("plant", mode=Mode.OBSERVE)
+    await rig.add("mill")
+
+    reply = await carry_out(rig, replace(APPLY, sources=names))
+
+    assert reply.exit_code == by_name(reply)["plant"].exit_code == 78
     assert 'mode = "observe"' in (by_name(reply)["plant"].error or "")
     assert 'mode = "manual"' in (by_name(reply)["plant"].error or "")
     assert plant.http.requests == 0
-    assert mill.http.count(is_write) == 6
-    assert reply.exit_code == 78
+
+
+async def test_where_all_sources_are_in_observe_mode_each_says_so(rig: Rig) -> None:
+    await rig.add("plant", mode=Mode.OBSERVE)
+    await rig.add("mill", mode=Mode.OBSERVE)
+
+    reply = await carry_out(rig, APPLY)
+
+    assert [one.exit_code for one in reply.sources] == [78, 78]
+    assert (reply.exit_code, reply.remark) == (78, None)
+
+
+async def test_what_an_earlier_process_wrote_is_not_said_to_be_written_now(rig: Rig) -> None:
+    plant = await rig.add("plant")
+    rig.declarations = [declare("wish", "as declared")]
+    plant.http.when(is_write, before=lambda _: plant.http.when(lambda _: True, before=lost), after=lost)
+    await carry_out(rig, APPLY)
+    plant.http.heal()
+    left = [outcome for (outcome,) in rig.rows("SELECT outcome FROM writes WHERE outcome = 'open'")]
+    done = plant.http.count(is_write)
+
+    reply = await carry_out(rig, SYNC)
+
+    [one] = reply.sources
+    assert left
+    assert 0 < one.recovered <= len(left)
+    assert one.counts["applied"] == one.recovered
+    assert one.outcomes == {}
+    assert plant.http.count(is_write) == done
 
 
 async def test_declarations_that_disagree_hold_the_device_and_both_files_are_named(rig: Rig) -> None:

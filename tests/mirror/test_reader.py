@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleetsync.clock import Clock
-from fleetsync.errors import MirrorError, NotYetError, UsageError
+from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
 from fleetsync.mirror.reader import Reader
 from fleetsync.transport.client import MAX_BYTES
 from tests.fakes.clock import FakeClock
@@ -105,11 +105,8 @@ async def test_what_does_anything_else_is_refused_and_leaves_no_trace(
     reader: Reader, sql: str, tmp_path: Path, bench: Bench
 ) -> None:
     files, rows = files_in(tmp_path), bench.rows("SELECT * FROM resource")
-    if sql:
-        with pytest.raises(UsageError):
-            ask(reader, sql.replace("{folder}", str(tmp_path)))
-    else:
-        assert ask(reader, sql) == []
+    with pytest.raises(UsageError):
+        ask(reader, sql.replace("{folder}", str(tmp_path)))
     assert files_in(tmp_path) == files
     assert bench.rows("SELECT * FROM resource") == rows
     assert ask(reader, "SELECT COUNT(*) FROM devices") == [(2,)]
@@ -161,6 +158,47 @@ async def test_a_database_that_fails_is_no_mistake_of_who_asks_also_by_an_extend
     assert isinstance(reader._refusal(error), MirrorError)
 
 
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("", "no question: one SELECT"),
+        (" \n;", "no question"),
+        ("-- SELECT 1", "no question"),
+        ("SELECT ?", "no parameters: write the value itself"),
+        ("SELECT :name", "no parameters"),
+        ("SELECT $1", "no parameters"),
+        ("SELECT 1; SELECT 2", "one SELECT at a time"),
+        ("SELECT '\0'", "without NUL"),
+        ("SELECT '\ud800'", "halves of surrogate pairs"),
+        ("SELECT randomblob(1)", r"not allowed: the function randomblob\(\)"),
+        ("SELECT * FROM resource", "not allowed: resource is no view"),
+        ("PRAGMA user_version", "not allowed: only SELECT"),
+        ("SELECT * FROM pragma_table_list", "not allowed: only SELECT"),
+        ("SELECT ago('soon')", r"ago\(\) takes a text like '30 days' \(seconds, .*\), not 'soon'"),
+    ],
+)
+async def test_a_refusal_says_in_our_words_what_to_do(reader: Reader, sql: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        ask(reader, sql)
+
+
+async def test_a_refusal_is_about_its_own_question(reader: Reader) -> None:
+    for sql, words in (
+        ("SELECT ago('x')", "takes a text"),
+        ("SELECT random()", "function random"),
+        ("SELEC", "syntax"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            ask(reader, sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1;", "SELECT 1 ; -- that is all", "SELECT ';?:@$' AS \"a;b\"", "SELECT '{}' ->> '$.x' -- why?"]
+)
+async def test_marks_in_texts_and_comments_and_a_last_semicolon_do_no_harm(reader: Reader, sql: str) -> None:
+    assert len(ask(reader, sql)) == 1
+
+
 async def test_a_format_that_grows_too_large_gives_nothing(reader: Reader) -> None:
     assert ask(reader, "SELECT printf('%.*c', 100000000, 'x')") == [(None,)]
 
@@ -186,7 +224,7 @@ class Hurrying(FakeClock):
 async def test_what_never_ends_ends_at_the_time_limit(bench: Bench, sql: str) -> None:
     clock = Hurrying()
     with contextlib.closing(Reader(bench.path, clock)) as reader:
-        with pytest.raises(UsageError, match="longer than 30 s"):
+        with pytest.raises(TooLongError, match="longer than the limit of 30 s"):
             ask(reader, sql)
         assert 30 <= clock.monotonic_s() < 60
         assert ask(reader, "SELECT 1") == [(1,)]
@@ -204,7 +242,7 @@ async def test_ago_is_an_instant_as_the_database_writes_it(reader: Reader, text:
 
 @pytest.mark.parametrize("text", ["30", "days", "-1 days", "1 month", "1.5 days", "", "9999999 days", "1 day\n2"])
 async def test_ago_takes_nothing_else(reader: Reader, text: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"^ago\(\) takes a text like '30 days'"):
         ask(reader, f"SELECT ago('{text}')")
     with pytest.raises(UsageError):
         ask(reader, "SELECT ago(NULL)")
