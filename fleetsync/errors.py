@@ -21,6 +21,7 @@
             └── ResourceError       the other resources go on
                 ├── NotFoundError   404 in the service's own words, 410
                 ├── ConflictError   412, 409: read again, decide again
+                ├── DeviceFaultError  the service is well, the device behind it did not do it; `sent`: or perhaps did
                 └── RejectedError   400, 422 and every other 4xx
 
 `transport/client.py` alone maps status codes to these.
@@ -177,6 +178,25 @@ class NotFoundError(ResourceError):
 
 class ConflictError(ResourceError):
     """The guard refused the write: somebody else was faster."""
+
+
+class DeviceFaultError(ResourceError):
+    """The service is well, and the device behind it cannot be asked, or gave no usable answer in time.
+
+    `sent` says that the device may have carried the request out.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: bool = True,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, code=code, request_id=request_id)
+        self.sent = sent
 
 
 class RejectedError(ResourceError):

@@ -56,6 +56,9 @@ METHODS: Mapping[str, tuple[Key, ...]] = {
 }
 """Every method with all its keys; which of them a kind knows, it says itself."""
 
+WITHOUT_SCOPE = frozenset({"api-token", "shared-access-key", NONE})
+"""The methods that no token of Entra ID comes from."""
+
 _AS_IDENTIFIER = as_matching(r"[A-Za-z0-9.-]+", "an id or a domain name: letters, digits, `.` and `-`")
 _PLACES: Mapping[str, Reader[str]] = {
     "credential": as_matching(r"(?!\.\.?\Z)[^/\s]{1,255}", "the name of a systemd credential: no `/`, no space"),

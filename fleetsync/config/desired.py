@@ -121,5 +121,4 @@ def _shown(path: Path) -> str:
 
 
 def _pattern(path: Path) -> str:
-    *way, last = path
-    return dotted.render(path) if last != ANY else f"{dotted.render(tuple(way))}.<name>"
+    return ".".join("<name>" if key == ANY else dotted.render((key,)) for key in path)

@@ -135,7 +135,12 @@ def _read_sources(table: Table, folder: Path, kinds: Mapping[str, Kind]) -> Mapp
         table.refuse("no source is configured: add a table [sources.NAME]")
     for name in table:
         _check_name(table, name)
-    return {name: read_source(name, table.table(name), kinds, folder) for name in table}
+    sources = {name: read_source(name, table.table(name), kinds, folder) for name in table}
+    for name, source in sources.items():
+        for other in getattr(source.own, "reads", ()):
+            if other not in sources or other == name:
+                table.refuse(f"goes by the devices of {quote(other)}, which must be another source in this file", name)
+    return sources
 
 
 def _check_name(table: Table, name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_type_hints
 
-from fleetsync.config.auth import METHODS, NONE, read_auth
+from fleetsync.config.auth import METHODS, NONE, WITHOUT_SCOPE, read_auth
 from fleetsync.config.origins import as_authority, as_proxy, as_service, is_loopback
 from fleetsync.config.quantities import as_duration, as_percentage, as_rate
 from fleetsync.config.settings import AuthSettings, Limits, Mode, RateSettings, SourceSettings, WeakestGuard
@@ -81,8 +81,19 @@ def _read(name: str, table: Table, kind: Kind, folder: Path) -> SourceSettings:
         ca_file=table.take("ca_file", as_certificates(folder), None),
         proxy=table.take("proxy", as_proxy, None),
         authority=table.take("authority", as_authority, None),
-        scope=table.take("scope", _AS_SCOPE, None),
+        scope=_read_scope(table, kind, auth),
     )
+
+
+def _read_scope(table: Table, kind: Kind, auth: AuthSettings | None) -> str | None:
+    scope = table.take("scope", _AS_SCOPE, None)
+    is_needed = auth is not None and auth.method not in WITHOUT_SCOPE and kind is not UNKNOWN_KIND
+    if is_needed and kind.scope is None and "scope" not in table:
+        table.refuse(
+            f"missing key `scope` in {table.title}: every installation of such a service is registered "
+            'under an id of its own, so it is like "api://<application id>/.default"'
+        )
+    return scope
 
 
 def _read_resources(table: Table, kind: Kind) -> tuple[ResourceType, ...]:

@@ -5,7 +5,7 @@ therefore needs no provider.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any
@@ -31,7 +31,7 @@ def follows(_stored: Mapping[str, Any], _shown: Mapping[str, Any]) -> Succession
 
 
 ANY = "*"
-"""As the last key of a writable path: any name, and anything below it."""
+"""As a key of a writable path: any name; as its last one also anything below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,8 @@ class Writable:
 
     def covers(self, path: Path) -> bool:
         """Say whether `path` is this path, or below it where it ends in ANY."""
-        if self.path[-1] == ANY:
-            return len(path) >= len(self.path) and path[: len(self.path) - 1] == self.path[:-1]
-        return path == self.path
+        fits = len(path) >= len(self.path) if self.path[-1] == ANY else len(path) == len(self.path)
+        return fits and all(own in (ANY, given) for own, given in zip(self.path, path, strict=False))
 
 
 class ColumnType(StrEnum):
@@ -83,6 +82,8 @@ class TypeSpec:
     writable: tuple[Writable, ...] = ()
     details: tuple[Part, ...] = ()
     """The parts that a listing does not carry; they are read one resource at a time, where a plan needs them."""
+    piecemeal: frozenset[Part] = frozenset()
+    """Those of `details` of which only the paths are read that a plan needs; what else they hold is not known."""
     operations: Mapping[Part, float] = field(default_factory=dict)
     """The parts whose writes may go on after their answer, or without one, and for how many seconds at most: so long
     one whose end is not known stays open, and its resource is not written to."""
@@ -103,6 +104,15 @@ class TypeSpec:
     def lasts_s(self, part: Part) -> float:
         """Return for how many seconds a write of a part may go on after its answer."""
         return self.operations.get(part, 0.0)
+
+    def is_known(self, part: Part, path: Path, document: Mapping[str, object], known_parts: Set[Part]) -> bool:
+        """Say whether the value at a path of a part is known, from the parts that were read.
+
+        `document` is what they are as declarations are compared with it.
+        """
+        if part not in self.details:
+            return True
+        return part in known_parts and (part not in self.piecemeal or path[0] in document)
 
     def writable_at(self, path: Path) -> Writable | None:
         """Return what covers `path`, or None where it cannot be declared."""
@@ -155,6 +165,7 @@ class Kind:
     """One kind of service.
 
     `settings` is a frozen dataclass of the keys that only this kind has; a field without a default must be configured.
+    A property `reads` of it names other sources whose devices it goes by.
     `quota` is pure: it takes an instance of `settings`, and its quota has a rate for each of `operations`.
     """
 

@@ -181,8 +181,8 @@ def compare(
         writable = spec.writable_at(wanted.path)
         if writable is None:
             raise LookupError(f"nothing writable at {wanted.path}")
-        unread = writable.part in spec.details and writable.part not in known_parts
-        leaf = _leaf(wanted, UNKNOWN if unread else actual_at(document, wanted.path))
+        is_known = spec.is_known(writable.part, wanted.path, document, known_parts)
+        leaf = _leaf(wanted, actual_at(document, wanted.path) if is_known else UNKNOWN)
         if not leaf.is_met:
             found.setdefault(writable.part, []).append(leaf)
     return {part: tuple(unmet) for part, unmet in found.items()}

@@ -35,7 +35,7 @@ async def record(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: 
         case Resource():
             await _record_resource(transaction, scope, spec, shown)
         case Detail():
-            await _record_detail(transaction, scope, shown)
+            await _record_detail(transaction, scope, spec, shown)
 
 
 async def _record_resource(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
@@ -58,7 +58,7 @@ async def _show_to_open_listing(transaction: Transaction, scope: Scope, numbers:
         await transaction.upsert(seen, ("listing", "chunk"), rows)
 
 
-async def _record_detail(transaction: Transaction, scope: Scope, shown: Detail) -> None:
+async def _record_detail(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Detail) -> None:
     rows = await transaction.rows(_DETAILS, {"source": scope.source, "type": scope.type, "id": shown.id})
     if not rows:
         return
@@ -67,6 +67,8 @@ async def _record_detail(transaction: Transaction, scope: Scope, shown: Detail) 
     new = msgspec.json.decode(shown.document)
     is_first = shown.part not in details
     old = details.get(shown.part, {})
+    if shown.part in spec.piecemeal:
+        new = old | new
     if not is_first and same(old, new):
         if missed:  # the service had it just now
             await resources.sight(transaction, scope, [no])
@@ -80,6 +82,8 @@ async def _record_detail(transaction: Transaction, scope: Scope, shown: Detail) 
         values["changed_at"] = scope.at
     await transaction.run(update(resource).where(resource.c.no == no).values(values))
     await resources.sight(transaction, scope, [no])
-    # Reading a part for the first time is no news of the resource.
-    if not is_first:
+    if shown.part in spec.piecemeal:
+        new = {name: value for name, value in new.items() if name in old}
+    # Reading a part, or a piece, for the first time is no news of the resource.
+    if not is_first and not same(old, new):
         await resources.note(transaction, scope, [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})])

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ from fleetsync.clock import Clock
 from fleetsync.core.kind import Kind
 from fleetsync.core.model import Cursor, Detail, Page, Part, Resource, ResourceKey, ResourceType
 from fleetsync.core.operation import Followed, Operation
+from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, Objection
 from fleetsync.transport.http import Http
 
@@ -40,6 +41,10 @@ class Source(Protocol):
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
         """Return a part that listings do not carry (`TypeSpec.details`), as it is now."""
         ...
+
+    async def detail_at(self, key: ResourceKey, part: Part, paths: Collection[Path]) -> Detail:  # noqa: ARG002 - for those that have any
+        """Return such a part; of one that is read piecemeal (`TypeSpec.piecemeal`) what is at these declared paths."""
+        return await self.detail(key, part)
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:
         """Return what declarations are compared with, shaped as they are. Pure.

@@ -14,6 +14,7 @@ from fleetsync.core.plan import Change, GuardKind, Leaf, Outcome, Result, actual
 from fleetsync.errors import (
     AuthError,
     ConflictError,
+    DeviceFaultError,
     FleetsyncError,
     InvalidResponseError,
     MirrorError,
@@ -173,7 +174,7 @@ class Apply:
             number += 1
             attempt = Attempt(cycle=self._cycle, number=number, plan=self._reviewed)
             if needs_reading:
-                current = await read_part(self._target, change.key, change.part)
+                current = await self._read(change)
                 decided = self._decide_again(change, current)
                 if isinstance(decided, _Unsent):
                     return await self._unsent(change, attempt, decided, current)
@@ -182,6 +183,9 @@ class Apply:
             if isinstance(outcome, OpenWrite) or outcome.result is not Result.CONFLICT or number == MOST_ATTEMPTS:
                 return outcome
             needs_reading = True
+
+    async def _read(self, change: Change) -> Current:
+        return await read_part(self._target, change.key, change.part, [leaf.path for leaf in change.leaves])
 
     def _decide_again(self, change: Change, current: Current) -> Change | _Unsent:
         """Return what is left to do now that the resource was read again, or what became of the change without."""
@@ -218,16 +222,16 @@ class Apply:
             written = await self._target.patch(change)
         except (ConflictError, NotFoundError) as error:
             return await self._conclude(id, _failed(change.key, change.part, Result.CONFLICT, error))
+        except (TransientError, DeviceFaultError) as error:
+            if not error.sent:
+                await self._conclude(id, _failed(change.key, change.part, Result.FAILED, error))
+                raise
+            return await self._settlement.look(self._open(id, change, error), str(error))
         except (ResourceError, AuthError) as error:
             outcome = await self._conclude(id, _failed(change.key, change.part, Result.REJECTED, error))
             if isinstance(error, AuthError):
                 raise
             return outcome
-        except TransientError as error:
-            if not error.sent:
-                await self._conclude(id, _failed(change.key, change.part, Result.FAILED, error))
-                raise
-            return await self._settlement.look(self._open(id, change, error), str(error))
         except InvalidResponseError as error:
             return await self._settlement.look(self._open(id, change, error), str(error))
         if written.operation is not None:
@@ -257,7 +261,7 @@ class Apply:
     async def _after_answer(self, id: int, change: Change, written: Written) -> Outcome:
         """Compare what the resource is now with what was asked: a dropped member is an outcome."""
         if written.shown is None or change.guard.needs_reread:
-            current = await read_part(self._target, change.key, change.part)
+            current = await self._read(change)
         else:
             current = current_of(self._target, change.key, change.part, written.shown)
         missing = dropped(change, current.document)

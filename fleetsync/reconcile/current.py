@@ -1,11 +1,12 @@
 """A part of a resource as its service shows it now."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey
+from fleetsync.core.path import Path
 from fleetsync.core.plan import Guard
 from fleetsync.providers.base import Target
 
@@ -19,10 +20,10 @@ class Current:
     shown: Resource | Detail
 
 
-async def read_part(target: Target, key: ResourceKey, part: Part) -> Current:
-    """Read a part of a resource from the service."""
+async def read_part(target: Target, key: ResourceKey, part: Part, paths: Collection[Path]) -> Current:
+    """Read a part of a resource from the service, at least what it is at these paths."""
     if part in target.kind.specs[key.type].details:
-        return current_of(target, key, part, await target.detail(key, part))
+        return current_of(target, key, part, await target.detail_at(key, part, paths))
     return current_of(target, key, part, await target.read(key))
 
 

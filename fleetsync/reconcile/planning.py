@@ -11,11 +11,12 @@ from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import UNKNOWN, Declaration, Wish, in_force, merge
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Part, ResourceKey
-from fleetsync.core.path import overlap
+from fleetsync.core.path import Path, overlap
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare, dropped
 from fleetsync.mirror.selection import Row, Selection
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.base import Source, Target
+from fleetsync.reconcile.details import WantedDetail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,25 +69,36 @@ class Planner:
             return False
         return not dropped(change, declarable(self._source, self._settings.kind.specs[change.key.type], row))
 
-    def wanting_details(self, selection: Selection) -> list[tuple[ResourceKey, Part]]:
-        """Return the resources of which a declaration wants a part that listings do not carry."""
+    def wanting_details(self, selection: Selection) -> list[WantedDetail]:
+        """Return the resources of which a declaration wants a part that listings do not carry, and what of it."""
         return [
-            (ResourceKey(self._source.name, spec.type, row.resource.id), part)
+            WantedDetail(key=ResourceKey(self._source.name, spec.type, row.resource.id), part=part, paths=paths)
             for spec in self._specs()
             for part in spec.details
-            for row in self._selected_for(selection, spec, part)
+            for row, paths in self._selected_for(selection, spec, part)
         ]
 
     def _specs(self) -> Iterator[TypeSpec]:
         return (spec for spec in self._settings.kind.types if spec.type in self._settings.resources)
 
-    def _selected_for(self, selection: Selection, spec: TypeSpec, part: Part) -> Iterator[Row]:
-        numbers = Bitmap()
+    def _selected_for(self, selection: Selection, spec: TypeSpec, part: Part) -> Iterator[tuple[Row, tuple[Path, ...]]]:
+        """Yield the rows of which a declaration wants a part, with the paths that are wanted of it."""
+        wanted: list[tuple[Bitmap, list[Path]]] = []
         for declaration in in_force(self._declarations, self._source.name, spec.type):
-            writables = (spec.writable_at(path) for path in declaration.leaves)
-            if any(writable is not None and writable.part == part for writable in writables):
-                numbers.add(self._select(selection, declaration).matched)
-        return selection.rows(numbers)
+            writables = ((path, spec.writable_at(path)) for path in declaration.leaves)
+            paths = [path for path, writable in writables if writable is not None and writable.part == part]
+            if paths:
+                wanted.append((self._select(selection, declaration).matched, paths))
+        numbers = Bitmap()
+        for matched, _ in wanted:
+            numbers.add(matched)
+        # Rows that the same declarations select share one tuple.
+        known: dict[tuple[int, ...], tuple[Path, ...]] = {}
+        for row in selection.rows(numbers):
+            mine = tuple(index for index, (matched, _) in enumerate(wanted) if row.no in matched)
+            if mine not in known:
+                known[mine] = tuple(sorted({path for index in mine for path in wanted[index][1]}))
+            yield row, known[mine]
 
     def _select(self, selection: Selection, declaration: Declaration) -> Selected:
         if held := selection.stale(declaration, self._ages_s, self._longest_s):

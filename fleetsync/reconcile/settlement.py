@@ -11,7 +11,7 @@ from fleetsync.core.model import CycleId, Detail, Resource
 from fleetsync.core.operation import Followed, Standing, pause_s
 from fleetsync.core.path import Path, leaves, render
 from fleetsync.core.plan import Leaf, Outcome, Result, actual_at
-from fleetsync.errors import InvalidResponseError, ResourceError, TransientError
+from fleetsync.errors import DeviceFaultError, InvalidResponseError, ResourceError, TransientError
 from fleetsync.mirror.journal import OpenWrite
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Target
@@ -75,7 +75,8 @@ class Settlement:
         if said is not None and said.standing is Standing.RUNNING and not is_late:
             return _outcome(write, Result.OPEN, said.error)
         try:
-            current = await read_part(self._target, write.key, write.part)
+            paths = [path for path, _ in leaves(write.patch)]
+            current = await read_part(self._target, write.key, write.part, paths)
         except (ResourceError, TransientError) as error:
             return await self._conclude(write, _unreadable(write, said, error))
         outcome = _judged(write, said, current, why)
@@ -130,10 +131,11 @@ def _unreadable(write: OpenWrite, said: Followed | None, error: ResourceError | 
 
     Raises:
         TransientError: a later read may tell.
+        DeviceFaultError: likewise.
     """
     if said is not None and said.standing is Standing.FAILED:
         return _outcome(write, Result.FAILED, said.error or _FAILED)
-    if isinstance(error, TransientError):
+    if isinstance(error, TransientError | DeviceFaultError):
         raise error
     return replace(_outcome(write, Result.UNKNOWN, str(error)), status=error.status)
 

@@ -13,6 +13,7 @@ from fleetsync.clock import Clock
 from fleetsync.errors import (
     AuthError,
     ConflictError,
+    DeviceFaultError,
     InvalidResponseError,
     NotFoundError,
     QuotaSpentError,
@@ -39,6 +40,16 @@ _DAILY_QUOTA = frozenset({(403, "IotHubQuotaExceeded"), (503, "5002")})
 
 _FAILING_OVER = (404, "IotHubFailingOver")
 """A 404 of IoT Hub that says nothing about the device."""
+
+_DEVICE_FAULTS = {
+    (404, "1000"): False,  # not connected
+    (502, "1002"): True,  # its answer is no JSON object
+    (502, "1003"): True,  # its answer is too large
+    (503, "5001"): True,  # disabled, or the hub failed
+    (504, "1001"): True,  # not in time, or one of many other things
+}
+"""Cloud Relay's words for what is wrong with one device; the values say whether it may have carried it out."""
+_PROBLEM = "application/problem+json"
 
 _GONE = frozenset({404, 410})
 _TERMINAL: dict[int, type[TerminalError]] = {
@@ -140,6 +151,9 @@ def error_of(request: Request, response: Response, now: datetime.datetime) -> So
     message = f"{_name(request)}: {status}{f' {fault}' if fault else ''}"
     if (status, code) in _DAILY_QUOTA:
         return QuotaSpentError(message, sent=False, retry_after_s=next_day_s(response.headers, now), **told)
+    sent = _DEVICE_FAULTS.get((status, code or ""))
+    if sent is not None and response.headers.get("content-type", "").startswith(_PROBLEM):
+        return DeviceFaultError(message, sent=sent, **told)
     wait_s = retry_after_s(response.headers, now)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return ThrottledError(message, sent=False, retry_after_s=wait_s, **told)

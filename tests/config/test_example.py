@@ -15,7 +15,7 @@ from fleetsync.config.settings import DatabaseSettings, Limits, LogSettings, Rat
 from fleetsync.providers.base import all_kinds
 
 KINDS = all_kinds()
-SOURCES = {"plant": KINDS["iot-central"], "hub": KINDS["iot-hub"]}
+SOURCES = {"plant": KINDS["iot-central"], "hub": KINDS["iot-hub"], "buildings": KINDS["cloud-relay"]}
 EXAMPLE = (Path(__file__).parents[2] / "config.example.toml").read_text(encoding="utf-8")
 HEADER = re.compile(r"#?\[(.+)\]")
 KEY = re.compile(r"#?(\w+) = ")
@@ -128,13 +128,16 @@ def test_every_setting_is_in_the_example() -> None:
     # What is the same for every kind is said once.
     own = keys_of(SOURCES["hub"].settings)
     assert {"kind", "url"} | own <= written_keys("sources.hub") <= common | own
+    own = keys_of(SOURCES["buildings"].settings)
+    assert {"kind", "url", "scope"} | own <= written_keys("sources.buildings") <= common | own
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_rate_is_in_the_example(name: str) -> None:
     kind = SOURCES[name]
     keys = keys_of(RateSettings) - {"classes"} | set(kind.operations)
-    assert written_keys(f"sources.{name}.rate") == keys - (set() if kind.daily else {"daily"})
+    missing = {key for key, there in (("daily", kind.daily), ("share", kind.has_documented_quota)) if not there}
+    assert written_keys(f"sources.{name}.rate") == keys - missing
 
 
 def test_every_method_with_all_its_keys_is_in_the_example(folder: Path) -> None:

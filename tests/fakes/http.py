@@ -134,6 +134,7 @@ class CloudHttp:
             cloud.url: cloud.handle,
             cloud.hub_url: cloud.handle_hub,
             cloud.sphere_url: cloud.handle_sphere,
+            cloud.relay_url: cloud.handle_relay,
         }
         for url, handle in services.items():
             if Origin.of(url).admits(request.url):
