@@ -199,3 +199,11 @@ async def hub_has(rig: Rig, mirror: Any, ids: list[str]) -> None:
     await mirror.listings.complete(going)
     missed = await mirror.listings.missed(going, twice=True, most=100)
     await mirror.listings.mark_gone(going, missed, "unseen twice")
+
+
+async def test_what_a_write_did_not_read_stays_known(rig: Rig) -> None:
+    rig.declarations = [declare(value(VALUE, "77") | value(OTHER, "78"), where=f"id = '{IDS[0]}'")]
+    await rig.cycle(write=True)
+    rig.cloud.relay.operator_edit(IDS[0], VALUE, "5")
+    await rig.cycle(write=True)
+    assert rig.rows("SELECT * FROM drift") == []
