@@ -10,6 +10,7 @@ import pytest
 
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
+from fleetsync.simulator import Cloud, Options, SimRequest
 from fleetsync.wiring.configuration import read_configuration
 from tests.fakes.clock import FakeClock
 
@@ -88,3 +89,15 @@ def test_no_file_of_ours_is_left_out_of_the_architecture() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     folders = {path.name for path in (ROOT / "fleetsync").iterdir() if path.is_dir() and path.name[0] not in "_."}
     assert {folder for folder in folders if f"{folder}/" not in text} == set()
+
+
+def test_the_pages_of_the_built_in_cloud_are_where_the_readme_says() -> None:
+    cloud = Cloud(Options(devices=100, kinds=("iot-central", "iot-hub")))
+    curls = re.findall(r"^    curl (?:-d '(.+?)' )?http://127\.0\.0\.1:8470(/\S+)", README, re.MULTILINE)
+    asked = [(body, path) for body, path in curls] + [
+        ("", path) for path in re.findall(r"; (/_simulator/\S+) ", README)
+    ]
+    assert len(asked) > 4
+    for body, path in asked:
+        method = "POST" if body else "GET"
+        assert cloud.handle(SimRequest(method=method, target=path, headers={}, body=body.encode())).status == 200, path

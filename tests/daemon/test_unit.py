@@ -1,5 +1,6 @@
 """The unit, judged by systemd itself."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,7 +26,7 @@ def run(*command: str) -> tuple[int, str]:
 def test_systemd_finds_no_mistake_in_the_unit() -> None:
     _, output = run("systemd-analyze", "verify", str(UNIT))
 
-    missing = "fleetsync.service: Command /usr/bin/fleetsync is not executable: No such file or directory"
+    missing = "fleetsync.service: Command /opt/fleetsync/bin/fleetsync is not executable: No such file or directory"
     assert [line for line in output.splitlines() if line != missing] == []
 
 
@@ -48,3 +49,19 @@ def test_the_user_and_the_group_of_the_unit_are_made() -> None:
 
 def test_the_daemon_has_the_time_that_it_needs_to_stop() -> None:
     assert "TimeoutStopSec=10\n" in UNIT.read_text(encoding="utf-8")
+
+
+def test_the_readme_installs_what_the_unit_starts() -> None:
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"^ExecStart=(\S+) --config (?:\S+) run$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    folder = program.removesuffix("/bin/fleetsync")
+
+    assert f"    python3 -m venv {folder} " in readme
+    assert f"    {folder}/bin/pip install . " in readme
+    installed = re.findall(r"^    install -m \d+ (?:-g fleetsync )?(\S+) (\S+)", readme, re.MULTILINE)
+    assert {source for source, _ in installed if (FOLDER.parent / source).exists()} == {
+        "systemd/fleetsync.service",
+        "systemd/fleetsync.sysusers.conf",
+    }
+    assert ("declarations/*.toml", "/etc/fleetsync/declarations/") in installed
+    assert ("config.toml", "/etc/fleetsync/") in installed
