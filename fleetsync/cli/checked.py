@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fleetsync.cli import doing, output
 from fleetsync.cli.invocation import Invocation, chosen
+from fleetsync.cli.warnings import ending_services
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets, missing_secrets
 from fleetsync.config.settings import Settings, SourceSettings
@@ -58,7 +60,7 @@ async def check(invocation: Invocation, names: Iterable[str], *, online: bool) -
         found["database"], wrong = _database(settings, invocation.clock)
         problems += wrong
     found["problems"] = [_json(one) for one in problems]
-    found["warnings"] = [_json(one) for one in exposed_secrets(settings)]
+    found["warnings"] = [_json(one) for one in (*exposed_secrets(settings), *_ending(file, sources, invocation.clock))]
     code = 0
     if not files.problems:
         configuration = Configuration(settings=settings, declared=files.declared)
@@ -78,6 +80,10 @@ def _problems(files: Reading) -> Iterator[Problem]:
 
 def _json(problem: Problem) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "message": problem.message}
+
+
+def _ending(file: Path, sources: Iterable[SourceSettings], clock: Clock) -> Iterator[Problem]:
+    return (Problem(message=message, file=str(file)) for message in ending_services(sources, clock))
 
 
 def _source(one: SourceSettings) -> dict[str, Any]:
@@ -123,8 +129,10 @@ async def _read_pages(source: Source, settings: SourceSettings) -> tuple[dict[st
     """Return what became of the first page of each type, and the exit code."""
     found: dict[str, str | None] = {}
     codes: list[int] = []
-    for type in settings.resources:
+    for number, type in enumerate(settings.resources):
         try:
+            if number == 0:
+                await source.introduce()
             await source.page(type, None)
             found[type] = None
         except (SourceError, NotYetError, MirrorError) as error:

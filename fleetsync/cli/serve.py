@@ -42,7 +42,9 @@ def simulate(
     ] = LISTEN,
     devices: Annotated[int, typer.Option(min=0, metavar="N", help="How many devices IoT Central has.")] = 2000,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same fleet.")] = 1,
-    kinds: Annotated[str, typer.Option(metavar="KIND,…", help="Which services: iot-central, iot-hub.")] = "iot-central",
+    kinds: Annotated[
+        str, typer.Option(metavar="KIND,…", help="Which services: iot-central, iot-hub, sphere-legacy.")
+    ] = "iot-central",
     rate: Annotated[
         str, typer.Option(metavar="RATE", help='What IoT Central allows, as "20/s burst 20", or "none": everything.')
     ] = "20/s burst 20",
@@ -81,6 +83,14 @@ def simulate(
     index_lag: Annotated[
         str, typer.Option(metavar="TIME", help="How late its queries see a write: 0.5s, 30m.")
     ] = "0.5s",
+    sphere_listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="Where the Azure Sphere tenant is; else two ports after that of --listen."),
+    ] = None,
+    sphere_devices: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="How many devices it has; else a quarter of --devices.")
+    ] = None,
+    sphere_move: Annotated[str, typer.Option(metavar="TIME", help="How long a move of one of them takes.")] = "6s",
 ) -> None:
     """Run the built-in cloud alone.
 
@@ -91,7 +101,7 @@ def simulate(
     from fleetsync.simulator import Options
 
     chosen = simulated.chosen_kinds(kinds)
-    simulated.refuse_what_needs_a_hub(context, chosen)
+    simulated.refuse_what_is_not_there(context, chosen)
     options = Options(
         listen=listen,
         devices=devices,
@@ -109,6 +119,9 @@ def simulate(
         hub_daily_quota=daily_quota,
         hub_page_size=page_size,
         index_lag_s=simulated.seconds("--index-lag", index_lag),
+        sphere_listen=sphere_listen,
+        sphere_devices=sphere_devices,
+        sphere_operation_s=simulated.seconds("--sphere-move", sphere_move),
     )
     asyncio.run(simulated.serve(options))
 

@@ -16,7 +16,12 @@ from fleetsync.simulator import Cloud, Options, SimulatorError
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _HUB = "iot-hub"
-_HUB_OPTIONS = ("hub_listen", "hub_devices", "tier", "units", "daily_quota", "page_size", "index_lag")
+_SPHERE = "sphere-legacy"
+_ABOUT = {
+    _HUB: ("hub_listen", "hub_devices", "tier", "units", "daily_quota", "page_size", "index_lag"),
+    _SPHERE: ("sphere_listen", "sphere_devices", "sphere_move"),
+}
+"""The options that are about one kind of service."""
 # Without the Basic ones: they have no twins, so no source can be configured for them.
 _TIERS = ("F1", "S1", "S2", "S3", "none")
 
@@ -45,17 +50,18 @@ def chosen_tier(word: str) -> str:
     return word
 
 
-def refuse_what_needs_a_hub(context: typer.Context, kinds: tuple[str, ...]) -> None:
-    """Refuse options about an IoT Hub where none is wanted.
+def refuse_what_is_not_there(context: typer.Context, kinds: tuple[str, ...]) -> None:
+    """Refuse options about a service where none of its kind is wanted.
 
     Raises:
         UsageError: there is one on the command line.
     """
-    for name in () if _HUB in kinds else _HUB_OPTIONS:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} is about an IoT Hub, and there is none: --kinds {','.join((*kinds, _HUB))}")
+    for kind in _ABOUT.keys() - set(kinds):
+        for name in _ABOUT[kind]:
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} is about {kind}, and there is none: --kinds {','.join((*kinds, kind))}")
 
 
 def seconds(option: str, text: str) -> float:
@@ -90,7 +96,7 @@ async def serve(options: Options) -> None:
 
 def _places(cloud: Cloud) -> Iterator[str]:
     """Yield where how many devices are."""
-    for kind, url in (("iot-central", cloud.url), (_HUB, cloud.hub_url)):
+    for kind, url in (("iot-central", cloud.url), (_HUB, cloud.hub_url), (_SPHERE, cloud.sphere_url)):
         if kind in cloud.options.kinds:
             yield f"{cloud.options.devices_of(kind)} devices at {urlsplit(url).netloc} ({kind})"
 

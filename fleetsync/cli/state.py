@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetsync.cli import output
 from fleetsync.cli.invocation import Invocation
-from fleetsync.cli.warnings import ending, sqlite_warnings, wal_bytes, wal_warnings
+from fleetsync.cli.warnings import ending, ending_services, sqlite_warnings, wal_bytes, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.words import counted
@@ -62,7 +62,12 @@ def look(invocation: Invocation) -> dict[str, Any]:
         },
         **found,
         "refused_configuration": refused,
-        "warnings": [*wal_warnings(path), *sqlite_warnings(), *ending(settings, clock)],
+        "warnings": [
+            *wal_warnings(path),
+            *sqlite_warnings(),
+            *ending(settings, clock),
+            *ending_services(settings.sources.values(), clock),
+        ],
     }
 
 

@@ -1,11 +1,11 @@
 """What a person should know before it becomes an error."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fleetsync.clock import Clock
-from fleetsync.config.settings import Settings
+from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.words import counted
 
 LARGE_WAL_BYTES = 256 * 1024 * 1024
@@ -41,6 +41,16 @@ def sqlite_warnings() -> Iterator[str]:
             f"SQLite {sqlite3.sqlite_version} has the bug of 3.7.0 to 3.51.2 that can corrupt a file with two writers: "
             "fleetsync keeps to one; let no other program write to this file"
         )
+
+
+def ending_services(sources: Iterable[SourceSettings], clock: Clock) -> Iterator[str]:
+    """Yield which sources' services are to end, or ended, and what to do."""
+    for source in sources:
+        end = source.kind.ends
+        if end is not None:
+            days = (end.on - clock.now().date()).days
+            word = f"ends on {end.on}, in {counted(days, 'day')}" if days >= 0 else f"ended on {end.on}"
+            yield f"source {source.name}: the service behind {source.kind.name} {word}: {end.advice}"
 
 
 def ending(settings: Settings, clock: Clock) -> Iterator[str]:

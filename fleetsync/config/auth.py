@@ -1,8 +1,8 @@
 """The ways to sign in, the keys that each of them has, and how a secret's whereabouts are written."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import assert_never
@@ -10,6 +10,7 @@ from typing import assert_never
 from fleetsync.config.settings import AuthSettings, Secret
 from fleetsync.config.table import Table
 from fleetsync.config.values import Reader, UnfitError, as_matching, as_one_of, as_path, as_text
+from fleetsync.core.kind import Kind
 
 NONE = "none"
 """No sign-in at all; for services on this machine only."""
@@ -68,18 +69,18 @@ _PLACES: Mapping[str, Reader[str]] = {
 _HOW = "{ credential = … }, { file = … } or { env = … }"
 
 
-def read_auth(table: Table, methods: Iterable[str], folder: Path) -> AuthSettings | None:
-    """Return how to sign in; None where that cannot be told, which is noted.
+def read_auth(table: Table, kind: Kind, folder: Path) -> AuthSettings | None:
+    """Return how to sign in to a kind of service; None where that cannot be told, which is noted.
 
-    `methods` are those of the source's kind. Relative paths are relative to `folder`.
+    Relative paths are relative to `folder`.
     """
-    method = table.require("method", as_one_of(*methods))
+    method = table.require("method", as_one_of(*kind.methods))
     if method is None:
         return None
-    options: dict[str, str] = {}
+    options = dict(kind.sign_in.get(method, {}))
     secrets: dict[str, Secret] = {}
     for key in METHODS[method]:
-        value = _read_key(table, key, folder)
+        value = _read_key(table, replace(key, is_required=False) if key.name in options else key, folder)
         if isinstance(value, Secret):
             secrets[key.name] = value
         elif value is not None:

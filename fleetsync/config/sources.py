@@ -63,7 +63,7 @@ def read_source(name: str, table: Table, kinds: Mapping[str, Kind], folder: Path
 
 def _read(name: str, table: Table, kind: Kind, folder: Path) -> SourceSettings:
     url = table.require("url", as_service) if kind.url is None else table.take("url", as_service, kind.url)
-    auth = read_auth(table.table("auth"), kind.methods, folder)
+    auth = read_auth(table.table("auth"), kind, folder)
     if auth is not None and auth.method == NONE and url is not None and not is_loopback(url):
         table.refuse("`method` none is for loopback only (127.0.0.0/8, ::1, localhost)", "auth", "method")
     return SourceSettings(

@@ -7,6 +7,7 @@ therefore needs no provider.
 import math
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum, StrEnum, auto
 from typing import Any
 
@@ -60,10 +61,14 @@ class ColumnType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of a type's view: a member of the document."""
+    """A column of a type's view: a member of the document.
+
+    `names` turns the numbers of an enum into their names; a number without one is shown as it is.
+    """
 
     path: Path
     type: ColumnType = ColumnType.TEXT
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +166,14 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The last day of a service, and what its users should do before."""
+
+    on: date
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of service.
 
@@ -179,8 +192,14 @@ class Kind:
     interval_s: float
     scope: str | None = None
     """The token scope of Entra ID sign-in; None where the service has no such thing."""
+    scopes: Mapping[str, str] = field(default_factory=dict)
+    """The scopes of methods that have one of their own."""
+    sign_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By method the values of keys that need not be configured, since they are the same for everybody."""
     url: str | None = None
     """Where the service is, if it is the same for everybody."""
+    ends: Ending | None = None
+    """When the service is to end, if it is."""
     has_documented_quota: bool = True
     """Without one the figures are our own caution, and a share of them makes no sense."""
     daily: Daily | None = None
@@ -188,6 +207,10 @@ class Kind:
     costs: Mapping[Part, Cost] = field(default_factory=dict)
     """For forecasts: of every part that can be written or is a detail."""
     specs: Mapping[ResourceType, TypeSpec] = field(init=False)
+
+    def scope_of(self, method: str) -> str | None:
+        """Return the token scope of a way to sign in."""
+        return self.scopes.get(method, self.scope)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", {spec.type: spec for spec in self.types})

@@ -144,6 +144,10 @@ def _expression(by_kind: Mapping[str, Column]) -> str:
 def _member(column: Column) -> str:
     *above, last = column.path
     found = "r.document" + "".join(_step("->", key) for key in above)
+    if column.names:
+        value = f"CAST({found}{_step('->>', last)} AS text)"
+        cases = " ".join(f"WHEN '{number}' THEN '{name}'" for number, name in column.names.items())
+        return f"CASE {value} {cases} ELSE {value} END"
     match column.type:
         case ColumnType.JSON:
             return found + _step("->", last)

@@ -53,6 +53,13 @@ class Source(Protocol):
         """
         ...
 
+    async def introduce(self) -> None:
+        """Make sure that the service lets us in to what the settings name; for `check --online`, before anything else.
+
+        Raises:
+            SourceError: it does not, or not there.
+        """
+
     async def count(self, type: ResourceType) -> int | None:  # noqa: ARG002 - for those that have one
         """Return how many there are by a count of the service's own, apart from its list; None where it has none."""
         return None

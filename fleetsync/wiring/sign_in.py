@@ -96,7 +96,7 @@ def _shared_access_key(settings: SourceSettings, clock: Clock, _state: Path) -> 
 
 
 def _scope(settings: SourceSettings) -> str:
-    return settings.scope or settings.kind.scope or ""
+    return settings.scope or settings.kind.scope_of(settings.auth.method) or ""
 
 
 _WAYS: Mapping[str, Callable[[SourceSettings, Clock, Path], Tokens]] = {

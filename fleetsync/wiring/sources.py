@@ -116,10 +116,16 @@ def source_rows(sources: Iterable[SourceSettings]) -> list[SourceRow]:
             kind=one.kind.name,
             url=one.url,
             mode=one.mode.value,
-            identity=f"{one.kind.name} at {Origin.of(one.url)}",
+            identity=_identity(one),
         )
         for one in sources
     ]
+
+
+def _identity(settings: SourceSettings) -> str:
+    """Return what a source is the mirror of. Where everybody's service is at one address, that is a part of it."""
+    where = f"{settings.kind.name} at {Origin.of(settings.url)}"
+    return where if settings.kind.url is None else f"{where}, {scope_of(settings)}"
 
 
 @contextlib.asynccontextmanager

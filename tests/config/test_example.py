@@ -15,7 +15,12 @@ from fleetsync.config.settings import DatabaseSettings, Limits, LogSettings, Rat
 from fleetsync.providers.base import all_kinds
 
 KINDS = all_kinds()
-SOURCES = {"plant": KINDS["iot-central"], "hub": KINDS["iot-hub"], "buildings": KINDS["cloud-relay"]}
+SOURCES = {
+    "plant": KINDS["iot-central"],
+    "hub": KINDS["iot-hub"],
+    "buildings": KINDS["cloud-relay"],
+    "tenant": KINDS["sphere-legacy"],
+}
 EXAMPLE = (Path(__file__).parents[2] / "config.example.toml").read_text(encoding="utf-8")
 HEADER = re.compile(r"#?\[(.+)\]")
 KEY = re.compile(r"#?(\w+) = ")

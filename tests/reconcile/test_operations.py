@@ -36,6 +36,9 @@ class Meter:
     throttled: int = 0
     waited_s: float = 0.0
 
+    async def keep(self) -> None:
+        """There are no rates to keep."""
+
 
 @dataclass
 class House:
