@@ -11,7 +11,7 @@ from fleetsync.config.sources import read_source
 from fleetsync.config.table import Table
 from fleetsync.config.values import Reader, UnfitError, as_folder, as_name, as_one_of, as_text
 from fleetsync.config.wording import quote
-from fleetsync.core.kind import Kind
+from fleetsync.core.kind import Kind, reads_of
 from fleetsync.errors import ConfigError, Problem
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -137,9 +137,10 @@ def _read_sources(table: Table, folder: Path, kinds: Mapping[str, Kind]) -> Mapp
         _check_name(table, name)
     sources = {name: read_source(name, table.table(name), kinds, folder) for name in table}
     for name, source in sources.items():
-        for other in getattr(source.own, "reads", ()):
-            if other not in sources or other == name:
-                table.refuse(f"goes by the devices of {quote(other)}, which must be another source in this file", name)
+        for other in reads_of(source.own):
+            if other not in sources or reads_of(sources[other].own):
+                reason = "which must be a source in this file that lists its own"
+                table.refuse(f"{quote(name)} goes by the devices of {quote(other)}, {reason}", name)
     return sources
 
 

@@ -178,7 +178,7 @@ class Kind:
     """One kind of service.
 
     `settings` is a frozen dataclass of the keys that only this kind has; a field without a default must be configured.
-    A property `reads` of it names other sources whose devices it goes by.
+    A property `reads` of it names other sources whose devices it goes by (`reads_of`).
     `quota` is pure: it takes an instance of `settings`, and its quota has a rate for each of `operations`.
     """
 
@@ -214,3 +214,8 @@ class Kind:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", {spec.type: spec for spec in self.types})
+
+
+def reads_of(own: object) -> tuple[str, ...]:
+    """Return the names of the other sources that a source with these settings of its own goes by."""
+    return tuple(getattr(own, "reads", ()))

@@ -9,6 +9,7 @@ from typing import Any, Literal, assert_never
 
 from fleetsync.config.settings import Mode
 from fleetsync.config.wording import suggestion
+from fleetsync.core.kind import reads_of
 from fleetsync.core.plan import DriftState, Plan, Result
 from fleetsync.daemon.loop import attempt
 from fleetsync.daemon.turns import Turn
@@ -78,7 +79,8 @@ class Reply:
 
 
 class Work:
-    """Does commands. Sources run at the same time, and the cycles of one source one after the other.
+    """Does commands. Sources run at the same time, but for one that goes by the devices of another and comes after it;
+    the cycles of one source run one after the other.
 
     `jobs` and `turns` may change while it works: a reload does that. A command alone needs no `turns`.
     """
@@ -125,11 +127,27 @@ class Work:
         return self._known(command.sources)
 
     async def _each(self, names: Iterable[str], work: Callable[[str], Awaitable[SourceReply]]) -> Reply:
+        tasks: dict[str, asyncio.Task[SourceReply]] = {}
+
+        async def in_order(name: str) -> SourceReply:
+            # What it goes by is at its newest then, and at a first time there at all.
+            if before := [tasks[other] for other in self._reads(name) if other in tasks]:
+                await asyncio.wait(before)
+            return await self._one(name, work)
+
         async with asyncio.TaskGroup() as group:
-            tasks = {name: group.create_task(self._one(name, work)) for name in names}
+            for name in names:
+                tasks[name] = group.create_task(in_order(name))
         # A task that was cancelled alone is one whose turn was ended: see `Turn.watched`.
         replies = tuple(_cut_short(name) if task.cancelled() else task.result() for name, task in tasks.items())
         return Reply(sources=replies, exit_code=worst(reply.exit_code for reply in replies))
+
+    def _reads(self, name: str) -> tuple[str, ...]:
+        """Return the other sources whose devices a source goes by."""
+        try:
+            return reads_of(self._jobs[name](silent).settings.own)
+        except NotYetError:
+            return ()
 
     async def _one(self, name: str, work: Callable[[str], Awaitable[SourceReply]]) -> SourceReply:
         reply = await attempt(work(name), source=name)

@@ -67,6 +67,10 @@ class RelaySettings:
         if self.units > len(self.roster):
             raise ValueError("`units` must not be more than `roster` names")
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(name.removeprefix("source ") for name in self.roster if name.startswith("source "))
+
 
 RELAY = Kind(
     name="cloud-relay",

@@ -275,6 +275,22 @@ WRONG = {
         1,
         "`units` must not be more than `roster` names",
     ),
+    "no scope where every installation has its own": Wrong(
+        '[sources.r]\nkind = "cloud-relay"\nroster = ["a"]\n'
+        'auth = { method = "client-secret", tenant_id = "t", client_id = "c", client_secret = { env = "S" } }\n',
+        1,
+        "missing key `scope` in [sources.r]: every installation",
+    ),
+    "devices of a source that is not there": Wrong(
+        '[sources.r]\nkind = "cloud-relay"\nroster = ["source hub"]\nauth = { method = "none" }\nurl = "http://localhost"\n',
+        1,
+        "`r` goes by the devices of `hub`, which must be a source in this file that lists its own",
+    ),
+    "devices of itself": Wrong(
+        '[sources.r]\nkind = "cloud-relay"\nroster = ["source r"]\nauth = { method = "none" }\nurl = "http://localhost"\n',
+        1,
+        "`r` goes by the devices of `r`",
+    ),
     "a share of an undocumented quota": Wrong(
         '[sources.r]\nkind = "cloud-relay"\nroster = ["a"]\nrate.share = 0.5\nauth = { method = "none" }\nurl = "http://localhost"\n',
         4,

@@ -10,6 +10,7 @@ from fleetsync.core.declaration import Declaration
 from fleetsync.core.plan import Plan
 from fleetsync.daemon.work import Command, Reply, SourceReply, Work, worst
 from fleetsync.mirror.mirror import Mirror
+from fleetsync.providers.iot_central import Settings
 from fleetsync.reconcile.cycle import Cycle
 from fleetsync.reconcile.progress import Progress, silent
 from fleetsync.reconcile.reviewed import as_json
@@ -44,6 +45,25 @@ async def test_sync_mirrors_every_source_and_writes_nothing(rig: Rig) -> None:
     ]
     assert reply.exit_code == 0
     assert [plant.http.count(is_write) for plant in plants] == [0, 0]
+
+
+class ReadsPlant(Settings):
+    """Settings of a source that goes by the devices of another."""
+
+    reads = ("plant", "elsewhere")
+
+
+async def test_a_source_that_goes_by_another_comes_after_it(rig: Rig) -> None:
+    mill, plant = await rig.add("mill", own=ReadsPlant()), await rig.add("plant")
+    plant.door.close()
+    syncing = asyncio.create_task(carry_out(rig, SYNC))
+    await plant.door.arrived()
+    await settle()
+    assert mill.http.requests == 0
+    plant.door.open()
+    assert [one.complete for one in (await syncing).sources] == [True, True]
+    assert mill.http.requests > 0
+    assert (await carry_out(rig, replace(SYNC, sources=("mill",)))).exit_code == 0
 
 
 async def test_only_the_named_source_is_asked_and_only_once(rig: Rig) -> None:

@@ -11,10 +11,12 @@ from fleetsync.clock import SystemClock
 from fleetsync.errors import (
     AuthError,
     ConflictError,
+    DeviceFaultError,
     InvalidResponseError,
     NotFoundError,
     QuotaSpentError,
     RejectedError,
+    ResourceError,
     ServerFaultError,
     ThrottledError,
     UnreachableError,
@@ -174,6 +176,37 @@ async def test_a_spent_daily_quota_comes_back_at_the_next_utc_day(status, body):
     with pytest.raises(QuotaSpentError) as caught:
         await send(answer(status, body, "Date: Sun, 22 Nov 2026 23:00:00 GMT"))
     assert (caught.value.sent, caught.value.retry_after_s) == (False, 3600.0)
+
+
+PROBLEM = "Content-Type: application/problem+json; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sent"),
+    [(404, 1000, False), (504, 1001, True), (502, 1002, True), (502, 1003, True), (503, 5001, True)],
+)
+async def test_what_a_relay_says_of_a_device_is_about_that_device(status, code, sent):
+    body = b'{"errorCode": %d, "title": "x", "status": %d, "detail": "y"}' % (code, status)
+    with pytest.raises(DeviceFaultError) as caught:
+        await send(answer(status, body, PROBLEM))
+    assert (caught.value.sent, caught.value.code, caught.value.status) == (sent, str(code), status)
+    assert isinstance(caught.value, ResourceError)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "header", "error"),
+    [
+        (503, 5000, PROBLEM, ServerFaultError),
+        (404, 3000, PROBLEM, NotFoundError),
+        (404, 1000, "Content-Type: application/json", NotFoundError),
+        (504, 1001, "Content-Type: text/html", ServerFaultError),
+        (500, 1001, PROBLEM, ServerFaultError),
+    ],
+)
+async def test_what_only_looks_like_it_is_not(status, code, header, error):
+    body = b'{"errorCode": %d, "title": "x", "status": %d, "detail": "y"}' % (code, status)
+    with pytest.raises(error):
+        await send(answer(status, body, header))
 
 
 async def test_messages_hold_no_query_no_body_and_no_token():
