@@ -1,0 +1,128 @@
+"""kill -9 on the real process in the middle of moving 200 Azure Sphere devices, of which some fail."""
+
+import asyncio
+import signal
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
+
+DEVICES = 200
+OPTIONS = Options(
+    kinds=("sphere-legacy",),
+    sphere_devices=DEVICES,
+    sphere_rate="none",
+    sphere_operation_s=2.0,
+    sphere_fail_share=0.03,
+    sphere_errors_share=0.02,
+    latency_s=0.0,
+    seed=5,
+)
+FAILED, WITH_ERRORS = 3, 4
+LATER = """
+    UPDATE write SET started_at = strftime('%Y-%m-%dT%H:%M:%fZ', started_at, '-16 minutes')
+    WHERE outcome = 'open' AND id NOT IN (SELECT write FROM operation)
+"""
+"""As if a quarter of an hour had passed since intents whose request may never have left."""
+
+
+class KillingCloud(Cloud):
+    """A cloud that kills its client when a certain move arrives."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.kill: Callable[[], None] | None = None
+        self.begun: Counter[str] = Counter()
+        self.moves_left = 0
+
+    def handle_sphere(self, request: SimRequest) -> SimResponse:
+        answer = super().handle_sphere(request)
+        if request.method == "PUT" and answer.status == 202:
+            self.begun[request.path.split("/")[5]] += 1
+            self.moves_left -= 1
+            if self.moves_left == 0 and self.kill is not None:
+                self.kill()
+        return answer
+
+
+@dataclass
+class Ground:
+    """A folder with a configuration for the cloud, and a way to run the program in it."""
+
+    folder: Path
+    cloud: KillingCloud
+    output: list[str] = field(default_factory=list)
+
+    def configure(self, group: str) -> None:
+        fast = 'mode = "manual"\nweakest_guard = "reread"\nlimits.max_writes = "100%"\n'
+        fast += 'rate.read = "5000/s"\nrate.write = "5000/s"\n\n'
+        text = self.cloud.configuration().replace("[sources.tenant.auth]", f"{fast}[sources.tenant.auth]")
+        (self.folder / "config.toml").write_text(text, encoding="utf-8")
+        (self.folder / "declarations").mkdir()
+        (self.folder / "declarations" / "moved.toml").write_text(
+            f'[[declaration]]\nname = "moved"\ndesired.group = "{group}"\n', encoding="utf-8"
+        )
+
+    async def apply(self, *, kill_at: int = 0) -> int:
+        """Run `apply` and return its exit code, -9 when it was killed."""
+        command = [sys.executable, "-m", "fleetsync", "--config", str(self.folder / "config.toml"), "apply"]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        self.cloud.moves_left, self.cloud.kill = kill_at, lambda: process.send_signal(signal.SIGKILL)
+        _, errors = await process.communicate()
+        self.cloud.kill = None
+        self.output.append(errors.decode())
+        assert process.returncode is not None
+        return process.returncode
+
+    def ask(self, sql: str, mode: str = "ro") -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(f"file:{self.folder / 'fleetsync.db'}?mode={mode}", uri=True)
+        with connection:
+            rows = connection.execute(sql).fetchall()
+        connection.close()
+        return rows
+
+
+async def test_every_device_is_moved_once_or_reported_in_the_services_own_words(tmp_path: Path) -> None:
+    cloud = KillingCloud(OPTIONS)
+    group = cloud.sphere.tenant.group_named("Prototypes", "P1").id
+    async with cloud.serving():
+        ground = Ground(tmp_path, cloud)
+        ground.configure(group)
+
+        assert await ground.apply(kill_at=DEVICES // 2) == -signal.SIGKILL, ground.output
+        assert len(cloud.begun) < DEVICES
+        underway = ground.ask("SELECT count(*) FROM operation")
+        assert underway[0][0] > 0
+        # At once, while the service is at work.
+        await ground.apply()
+        ground.ask(LATER, mode="rw")
+        await ground.apply()
+
+    moves = cloud.sphere.moves()
+    assert {move.state for move in moves} == {2, FAILED, WITH_ERRORS}
+    truth = {str(one["DeviceId"]).lower(): one["DeviceGroupId"] for one in cloud.sphere.truth()}
+    # Nothing was carried out twice, and nothing begun twice but what had ended without having been done.
+    assert max(Counter(move.device_id for move in moves if move.changed).values()) == 1
+    undone = Counter(move.device_id for move in moves if not move.changed)
+    assert all(count == 1 + undone[id] - (truth[id] != group) for id, count in cloud.begun.items())
+    # Every device is where it was declared to be, or what became of its last move is in the service's own words.
+    reported = ground.ask("SELECT resource_id, outcome, error FROM writes WHERE outcome <> 'applied' OR error <> ''")
+    said = {id: error for id, outcome, error in reported if outcome in ("failed", "applied") and error}
+    for id, where in truth.items():
+        assert where == group or id in said
+    words = " ".join(map(str, said.values()))
+    assert "failed: Conflict: The device is being updated by another operation." in words
+    assert "completed with errors: OperationFailed: The device group was set" in words
+    assert {outcome for _, outcome, _ in reported} <= {"failed", "applied", "unknown"}
+    assert ground.ask("SELECT count(*) FROM operation") == [(0,)]
+    # None is gone.
+    assert ground.ask("SELECT count(*) FROM devices") == [(DEVICES,)]
+    mirrored = dict(ground.ask("SELECT id, group_id FROM devices"))
+    assert mirrored == truth
