@@ -29,7 +29,7 @@ from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Target, Written
 from fleetsync.reconcile.current import Current, current_of, read_part
 from fleetsync.reconcile.settlement import Settlement, not_taken_over
-from fleetsync.reconcile.together import AT_ONCE, MOST_TROUBLES, together
+from fleetsync.reconcile.together import MOST_TROUBLES, Crew, Hands, together
 
 T = TypeVar("T")
 
@@ -79,7 +79,11 @@ class Apply:
         self._troubles = 0
 
     async def run(
-        self, changes: Sequence[Change], report: Callable[[Outcome], None], step: Callable[[], None] = _nothing
+        self,
+        changes: Sequence[Change],
+        report: Callable[[Outcome], None],
+        hands: Hands,
+        step: Callable[[], None] = _nothing,
     ) -> None:
         """Send every change, several at once, and report what became of each.
 
@@ -98,19 +102,16 @@ class Apply:
         async with together() as group:
             going = _Going(group=group, report=report, step=step, underway=asyncio.Semaphore(MOST_UNDERWAY))
             group.create_task(self._resume([write for write in left if write.operation is not None], going))
-            for _ in range(min(AT_ONCE, len(changes))):
-                group.create_task(self._work(waiting, going))
+            Crew(group, self._until_stopped(waiting), lambda parts: self._write_in_turn(parts, going), hands)
         if self._stopped is not None:
             raise self._stopped
         if next(waiting, None) is not None:
             # Every worker was told to end where it stands: this is no plan that was carried out.
             raise asyncio.CancelledError
 
-    async def _work(self, waiting: Iterator[tuple[Change, ...]], going: _Going) -> None:
-        for parts in waiting:
-            await self._write_in_turn(parts, going)
-            if self._stopped is not None:
-                return
+    def _until_stopped(self, waiting: Iterator[T]) -> Iterator[T]:
+        while self._stopped is None and (following := next(waiting, None)) is not None:
+            yield following
 
     async def _resume(self, left: Iterable[OpenWrite], going: _Going) -> None:
         for write in left:

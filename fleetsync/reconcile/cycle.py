@@ -31,12 +31,12 @@ from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.apply import Apply
 from fleetsync.reconcile.details import read_details
 from fleetsync.reconcile.endings import CUT_SHORT, Trouble, ending_of
-from fleetsync.reconcile.listing import count, judge, list_type
+from fleetsync.reconcile.listing import Means, count, judge, list_type
 from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, still_valid
 from fleetsync.reconcile.settlement import Settlement
-from fleetsync.reconcile.together import each
+from fleetsync.reconcile.together import Hands, each
 from fleetsync.reconcile.tombstones import bury
 from fleetsync.transport.threads import start_in_daemon_thread
 
@@ -48,8 +48,8 @@ CLOSING_S = 1.0
 _FORBIDDEN = 403
 
 
-class Meter(Protocol):
-    """What a source's requests cost so far; `keep` stores what was learned of their rates."""
+class Meter(Hands, Protocol):
+    """What a source's requests cost so far, and how many there should be; `keep` stores what was learned of rates."""
 
     @property
     def requests(self) -> int: ...  # noqa: D102
@@ -165,7 +165,7 @@ class Cycle:
                 await self._list(spec, cycle)
         await job.mirror.wishes.declare(job.declarations, cycle, job.source.name)
         wanted = await self._in_thread(lambda planner, selection: planner.wanting_details(selection))
-        self._counts.failed += await read_details(job.source, job.mirror, wanted, cycle, job.report)
+        self._counts.failed += await read_details(job.source, job.mirror, wanted, cycle, job.report, job.meter)
         done.plan = await self._plan()
         self._counts.planned = len(done.plan.changes)
         if self._write:
@@ -193,18 +193,19 @@ class Cycle:
             job.report(Progress(source=job.source.name, step="settling", done=settled, total=len(left)))
 
         # One that cannot be read now, or that still goes on, stays open, and its resource is not written to.
-        self._counts.failed += await each(left, find_out)
+        self._counts.failed += await each(left, find_out, job.meter)
         if left:
             say()  # who is told to end in there ends a worker, and here the cycle
 
     async def _list(self, spec: TypeSpec, cycle: CycleId) -> None:
         """List one type. What is wrong with it alone does not stop the other types."""
         job = self._job
+        means = Means(clock=job.clock, watch=self._watch, hands=job.meter)
         try:
-            going = await list_type(job.source, spec, job.mirror, cycle, clock=job.clock, watch=self._watch)
+            going = await list_type(job.source, spec, job.mirror, cycle, means)
             await count(job.source, going)
             await judge(going, job.mirror, job.settings.limits)
-            self._counts.gone += await bury(job.source, going, job.mirror)
+            self._counts.gone += await bury(job.source, going, job.mirror, job.meter)
             self._listed.add(spec.type)
         except (UnsafePlanError, TerminalError) as error:
             if isinstance(error, AuthError) and error.status != _FORBIDDEN:
@@ -254,7 +255,7 @@ class Cycle:
             job.report(Progress(source=job.source.name, step="waiting for the service", done=len(done.outcomes)))
 
         try:
-            await Apply(job.source, job.mirror, cycle, job.clock, reviewed=name).run(changes, report, step)
+            await Apply(job.source, job.mirror, cycle, job.clock, reviewed=name).run(changes, report, job.meter, step)
         finally:
             self._count(done.outcomes)
         if done.outcomes:

@@ -1,6 +1,6 @@
 """Reading what listings do not carry, resource by resource, where a declaration wants it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleetsync.core.model import CycleId, Detail, Part, ResourceKey
@@ -8,7 +8,7 @@ from fleetsync.core.path import Path
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
 from fleetsync.reconcile.progress import Progress, Report
-from fleetsync.reconcile.together import each
+from fleetsync.reconcile.together import Batches, Hands, each
 
 _BATCH = 100
 
@@ -23,36 +23,33 @@ class WantedDetail:
 
 
 async def read_details(
-    source: Source, mirror: Mirror, wanted: Sequence[WantedDetail], cycle: CycleId, report: Report
+    source: Source, mirror: Mirror, wanted: Sequence[WantedDetail], cycle: CycleId, report: Report, hands: Hands
 ) -> int:
     """Read the wanted parts into the mirror, several at once; return how many could not be read.
 
-    One that cannot be read stays unknown, and a plan says so.
+    One that cannot be read stays unknown, and a plan says so. What was read by then is kept also when it is cut short.
     """
-    failed = 0
-    for start in range(0, len(wanted), _BATCH):
-        batch = wanted[start : start + _BATCH]
+    done = 0
 
-        def say(done: int, start: int = start) -> None:
-            report(Progress(source=source.name, step="reading details", done=start + done, total=len(wanted)))
-
-        read, failures = await _read(source, batch, say)
-        failed += failures
-        for type in {one.key.type for one in batch}:
+    async def store(read: Sequence[tuple[ResourceKey, Detail]]) -> None:
+        for type in {key.type for key, _ in read}:
             details = [detail for key, detail in read if key.type == type]
             await mirror.record(source.name, source.kind.specs[type], details, cycle)
-        say(len(batch))
-    return failed
 
-
-async def _read(
-    source: Source, batch: Sequence[WantedDetail], say: Callable[[int], None]
-) -> tuple[list[tuple[ResourceKey, Detail]], int]:
-    """Return what could be read, also when `say` ends the cycle in the middle of it, and how many could not."""
-    read: list[tuple[ResourceKey, Detail]] = []
+    def say() -> None:
+        report(Progress(source=source.name, step="reading details", done=done, total=len(wanted)))
 
     async def ask(one: WantedDetail) -> None:
-        read.append((one.key, await source.detail_at(one.key, one.part, one.paths)))
-        say(len(read))
+        nonlocal done
+        await batches.add((one.key, await source.detail_at(one.key, one.part, one.paths)))
+        done += 1
+        say()
 
-    return read, await each(batch, ask)
+    batches = Batches(store, _BATCH)
+    try:
+        failed = await each(wanted, ask, hands)
+    finally:
+        await batches.flush()
+    if wanted:
+        say()  # who is told to end in there ends a worker, and here the cycle
+    return failed

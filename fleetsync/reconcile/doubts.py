@@ -11,10 +11,10 @@ from fleetsync.errors import NotFoundError, SourceError
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
-from fleetsync.reconcile.together import each
+from fleetsync.reconcile.together import Hands, each
 
 
-async def settled(source: Source, going: Listing, mirror: Mirror, pages: Sequence[Page]) -> list[Page]:
+async def settled(source: Source, going: Listing, mirror: Mirror, pages: Sequence[Page], hands: Hands) -> list[Page]:
     """Return pages as they may be believed: what was doubtful is replaced by what a read shows now.
 
     What the service does not find is left out, as if it had not been listed. What it cannot answer for stays there as
@@ -25,7 +25,7 @@ async def settled(source: Source, going: Listing, mirror: Mirror, pages: Sequenc
     """
     if not going.spec.lags:
         return list(pages)
-    return [await _settled(source, going, mirror, page) for page in pages]
+    return [await _settled(source, going, mirror, page, hands) for page in pages]
 
 
 async def _read(source: Source, going: Listing, mirror: Mirror, key: ResourceKey) -> Resource:
@@ -38,7 +38,7 @@ async def _read(source: Source, going: Listing, mirror: Mirror, key: ResourceKey
     return replace(resource, is_another=not same(known, now))
 
 
-async def _settled(source: Source, going: Listing, mirror: Mirror, page: Page) -> Page:
+async def _settled(source: Source, going: Listing, mirror: Mirror, page: Page, hands: Hands) -> Page:
     doubtful = await mirror.listings.doubtful(going, page)
     if not doubtful:
         return page
@@ -53,7 +53,7 @@ async def _settled(source: Source, going: Listing, mirror: Mirror, page: Page) -
             found[id] = Unreadable(id=id, reason=str(error))
             raise
 
-    await each(sorted(doubtful), ask)
+    await each(sorted(doubtful), ask, hands)
     return replace(
         page,
         resources=(

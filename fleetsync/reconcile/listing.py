@@ -15,7 +15,7 @@ from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
 from fleetsync.reconcile.doubts import settled
-from fleetsync.reconcile.together import together
+from fleetsync.reconcile.together import Hands, together
 
 # One transaction holds at most this: a kill costs no more.
 MOST_PAGES = 100
@@ -25,6 +25,18 @@ MOST_BYTES = 8 * 1024 * 1024
 MOST_EMPTY_PAGES = 100
 
 Watch = Callable[[Listing], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What listing takes besides a source and a mirror.
+
+    `watch` is called after each transaction, with the listing as it is by then; `hands` settle what is doubtful.
+    """
+
+    clock: Clock
+    watch: Watch
+    hands: Hands
 
 
 async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) -> AsyncIterator[Page]:
@@ -67,29 +79,25 @@ class _End:
     error: SourceError | None
 
 
-async def list_type(
-    source: Source, spec: TypeSpec, mirror: Mirror, cycle: CycleId, *, clock: Clock, watch: Watch
-) -> Listing:
+async def list_type(source: Source, spec: TypeSpec, mirror: Mirror, cycle: CycleId, means: Means) -> Listing:
     """List one type into the mirror, from where it was cut short if it was, and return the listing at its end.
-
-    `watch` is called after each transaction, with the listing as it is by then.
 
     Raises:
         SourceError: it was cut short. What came before is stored; a transient error leaves it to be gone on with.
     """
     going = await mirror.listings.begin(source.name, spec, cycle)
     try:
-        await _drain(source, going, mirror, clock=clock, watch=watch)
+        await _drain(source, going, mirror, means)
     except TerminalError as error:
         await mirror.listings.fail(going, str(error))
         if not going.resumed:
             raise
         # What an earlier cycle left leads nowhere: begin again, once.
-        return await list_type(source, spec, mirror, cycle, clock=clock, watch=watch)
+        return await list_type(source, spec, mirror, cycle, means)
     return going
 
 
-async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock, watch: Watch) -> None:
+async def _drain(source: Source, going: Listing, mirror: Mirror, means: Means) -> None:
     """Fetch and store side by side; the queue between the two is what bounds the memory."""
     queue: asyncio.Queue[Page | _End] = asyncio.Queue(maxsize=2)
     end = _End(None) if going.ended else None
@@ -97,10 +105,10 @@ async def _drain(source: Source, going: Listing, mirror: Mirror, *, clock: Clock
         if end is None:
             group.create_task(_fetch(source, going, queue))
         while end is None:
-            pages, end = await _batch(queue, clock)
+            pages, end = await _batch(queue, means.clock)
             if pages:
-                await mirror.listings.record(going, await settled(source, going, mirror, pages))
-                watch(going)
+                await mirror.listings.record(going, await settled(source, going, mirror, pages, means.hands))
+                means.watch(going)
     if end.error is not None:
         raise end.error
 

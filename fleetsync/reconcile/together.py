@@ -2,17 +2,28 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from fleetsync.errors import AuthError, InvalidResponseError, ResourceError, SourceError, ThrottledError, TransientError
 
 T = TypeVar("T")
 
-AT_ONCE = 16
+
+class Hands(Protocol):
+    """How many should be at work: `at_once`, which may grow at a `departure`."""
+
+    @property
+    def at_once(self) -> int: ...  # noqa: D102
+
+    async def departure(self) -> None: ...  # noqa: D102
+
+
 # One bad device does not stop the others; so many failures in a row are no longer the device's.
 MOST_TROUBLES = 5
 _FORBIDDEN = 403
+# So many times as many as there should be are too many; fewer come in useful again.
+_TOO_MANY = 2
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +45,47 @@ def is_about_one(error: SourceError) -> bool:
     return isinstance(error, ResourceError | TransientError | InvalidResponseError)
 
 
-async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> int:
+class Crew(Generic[T]):
+    """Workers that take items in turn, each as many as it can; there are as many of them as `hands` says.
+
+    A worker that is told to end by a CancelledError ends alone, and nobody takes its place. An error ends the group.
+    """
+
+    def __init__(
+        self, group: asyncio.TaskGroup, waiting: Iterator[T], work: Callable[[T], Awaitable[object]], hands: Hands
+    ) -> None:
+        self._group = group
+        self._waiting = waiting
+        self._work = work
+        self._hands = hands
+        self._size = 0
+        self._is_full = False
+        self._hiring = group.create_task(self._hire())
+
+    async def _hire(self) -> None:
+        while not self._is_full:
+            for _ in range(self._hands.at_once - self._size):
+                self._size += 1
+                self._group.create_task(self._take_turns())
+            await self._hands.departure()
+
+    async def _take_turns(self) -> None:
+        try:
+            for item in self._waiting:
+                await self._work(item)
+                if self._size > _TOO_MANY * self._hands.at_once:
+                    return
+            self._is_full = True
+        except BaseException:
+            self._is_full = True
+            raise
+        finally:
+            self._size -= 1
+            if not self._size:
+                self._hiring.cancel()
+
+
+async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]], hands: Hands) -> int:
     """Do something with each of `items`, several at once; return for how many the service failed.
 
     Raises:
@@ -42,20 +93,38 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> in
     """
     tally = _Tally()
 
-    async def drain(waiting: Iterator[T]) -> None:
-        for item in waiting:
-            try:
-                await work(item)
-            except SourceError as error:
-                tally.failed(error)
-            else:
-                tally.troubles = 0
+    async def try_it(item: T) -> None:
+        try:
+            await work(item)
+        except SourceError as error:
+            tally.failed(error)
+        else:
+            tally.troubles = 0
 
-    waiting = iter(tuple(items))
     async with together() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(drain(waiting))
+        Crew(group, iter(tuple(items)), try_it, hands)
     return tally.failures
+
+
+class Batches(Generic[T]):
+    """Collects what comes one by one and stores it in batches, while others go on."""
+
+    def __init__(self, store: Callable[[Sequence[T]], Awaitable[object]], size: int) -> None:
+        self._store = store
+        self._size = size
+        self._items: list[T] = []
+
+    async def add(self, item: T) -> None:
+        """Take one more; store all there are when they are enough."""
+        self._items.append(item)
+        if len(self._items) >= self._size:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what is left."""
+        items, self._items = self._items, []
+        if items:
+            await self._store(items)
 
 
 class _Tally:

@@ -7,14 +7,15 @@ from fleetsync.errors import NotFoundError
 from fleetsync.mirror.listings import Listing, Missed
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
-from fleetsync.reconcile.together import each
+from fleetsync.reconcile.together import Batches, Hands, each
 
 # So many are asked for one by one in a cycle; beyond that the next listing decides, which costs less.
 MOST_READS = 1000
+_ROWS = 5000
 _BATCH = 500
 
 
-async def bury(source: Source, going: Listing, mirror: Mirror) -> int:
+async def bury(source: Source, going: Listing, mirror: Mirror, hands: Hands) -> int:
     """Mark what is gone: unseen by two complete listings, or by this one and the service says "not found".
 
     Where the list lags a read alone decides. Returns how many are gone. What a read finds is recorded as being there.
@@ -25,31 +26,41 @@ async def bury(source: Source, going: Listing, mirror: Mirror) -> int:
             some = [row for row in rows if row.since == since]
             await mirror.listings.mark_gone(going, some, f"unseen by the complete listings {since} and {going.id}")
         gone += len(rows)
-    asked, last = 0, ""
-    while asked < MOST_READS or going.spec.lags:
-        rows = await mirror.listings.missed(going, twice=False, most=_BATCH, after=last)
-        if not rows:
+    most, last = _ROWS if going.spec.lags else MOST_READS, ""
+    while rows := await mirror.listings.missed(going, twice=False, most=most, after=last):
+        gone += await _ask(source, going, mirror, rows, hands)
+        if not going.spec.lags:
             break
-        gone += await _ask(source, going, mirror, rows)
-        asked, last = asked + len(rows), rows[-1].id
+        last = rows[-1].id
     return gone
 
 
-async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Missed]) -> int:
+async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Missed], hands: Hands) -> int:
     """Ask the service for each; one that it cannot answer for is left to the next listing."""
-    found: list[Resource] = []
-    gone: list[Missed] = []
+    gone = 0
+
+    async def record(some: Sequence[Resource]) -> None:
+        await mirror.record(source.name, going.spec, some, going.cycle)
+
+    async def mark(some: Sequence[Missed]) -> None:
+        nonlocal gone
+        reason = f"unseen by the complete listing {going.id}, and not found by a read"
+        await mirror.listings.mark_gone(going, some, reason)
+        gone += len(some)
+
+    found, missing = Batches(record, _BATCH), Batches(mark, _BATCH)
 
     async def ask(row: Missed) -> None:
         try:
-            found.append(await source.read(ResourceKey(source.name, going.type, row.id)))
+            shown = await source.read(ResourceKey(source.name, going.type, row.id))
         except NotFoundError:
-            gone.append(row)
+            await missing.add(row)
+        else:
+            await found.add(shown)
 
-    await each(rows, ask)
-    await mirror.record(source.name, going.spec, found, going.cycle)
-    if gone:
-        await mirror.listings.mark_gone(
-            going, gone, f"unseen by the complete listing {going.id}, and not found by a read"
-        )
-    return len(gone)
+    try:
+        await each(rows, ask, hands)
+    finally:
+        await found.flush()
+        await missing.flush()
+    return gone

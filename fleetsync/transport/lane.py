@@ -9,8 +9,6 @@ from fleetsync.core.latency import PAUSE_S, Latency, heeded, is_rising, observed
 from fleetsync.transport.gate import Gate
 
 _MINUTE_S = 60
-_WEIGHT = 0.1
-"""The weight of the last answer in what answers take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +48,6 @@ class Lane:
         self.waiting = 0
         self.requests = 0
         self.throttled = 0
-        self.mean_s = 0.0
-        """What a request takes from when it may leave to its end; 0 while nobody knows."""
         self._latency = Latency()
         self._heeded_s = float("-inf")
         self._seconds: deque[tuple[int, int]] = deque(maxlen=_MINUTE_S)
@@ -75,10 +71,6 @@ class Lane:
     def used_60s(self, now_s: float) -> int:
         """Return how many requests left in the last minute."""
         return sum(count for second, count in self._seconds if second > int(now_s) - _MINUTE_S)
-
-    def took(self, seconds: float) -> None:
-        """Take note of how long a request took."""
-        self.mean_s += (seconds - self.mean_s) * (_WEIGHT if self.mean_s else 1.0)
 
     def watch(self, ticket: Ticket, took_s: float, *, now_s: float) -> None:
         """Send less where answers come ever later. What left before that was last done tells nothing new."""

@@ -1,5 +1,6 @@
 """The layer that waits for the rate, and what waiting and sending cost a source."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -7,6 +8,10 @@ from fleetsync.errors import QuotaSpentError, ServerFaultError, ThrottledError
 from fleetsync.transport.http import Http, Request, Response
 from fleetsync.transport.lane import Ticket
 from fleetsync.transport.limiter import Limiter, Urgency
+from fleetsync.transport.session import MOST_AT_ONCE
+
+SPARE = 8
+"""So many more than are on their way are at work: they read and write the database, or wait for the rate."""
 
 _LISTINGS = frozenset({"list", "query"})
 """The operation classes of listings."""
@@ -22,7 +27,9 @@ def urgency_of(request: Request) -> Urgency:
 class Meter:
     """What one source's requests cost so far; several sources may share a limiter.
 
-    `waited_s` is how long at least one of them waited for the rate: many that wait at once wait once.
+    `waited_s` is how long at least one of them waited for the rate: many that wait at once wait once. `at_once` is how
+    many should be at work: those whose requests are on their way, and a few to take what the rate gives next. So their
+    number follows rate x latency by itself, and only a few wait in the queues that sources share.
     """
 
     def __init__(self, limiter: Limiter) -> None:
@@ -30,6 +37,8 @@ class Meter:
         self._waiting = 0
         self._since_s = 0.0
         self._waited_s = 0.0
+        self._on_their_way = 0
+        self._departed = asyncio.Event()
         self.requests = 0
         self.throttled = 0
 
@@ -41,8 +50,24 @@ class Meter:
 
     @property
     def at_once(self) -> int:
-        """Return how many requests at once it takes to use the rates."""
-        return self._limiter.at_once
+        """Return how many requests should wait or be on their way."""
+        return min(MOST_AT_ONCE, self._on_their_way + SPARE)
+
+    async def departure(self) -> None:
+        """Wait until the next request leaves: more may be needed then."""
+        self._departed.clear()
+        await self._departed.wait()
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count a request that is on its way for the block."""
+        self.requests += 1
+        self._on_their_way += 1
+        self._departed.set()
+        try:
+            yield
+        finally:
+            self._on_their_way -= 1
 
     async def keep(self) -> None:
         """Store what was learned and spent, if anything changed."""
@@ -78,14 +103,12 @@ class Limited:
         """
         with self._meter.waiting():
             ticket = await self._limiter.admit(request.operation, urgency_of(request))
-        self._meter.requests += 1
         try:
-            response = await self._http.send(request)
+            with self._meter.sending():
+                response = await self._http.send(request)
         except (ThrottledError, ServerFaultError) as error:
             await self._heed(ticket, error)
             raise
-        finally:
-            self._limiter.ended(ticket)
         self._limiter.answered(ticket, response)
         if self._limiter.is_due_to_keep:
             await self._limiter.keep()

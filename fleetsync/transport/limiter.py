@@ -32,10 +32,6 @@ from fleetsync.transport.lane import Lane, Ticket, Usage
 from fleetsync.transport.spending import Spending
 
 PATIENCE_S = 120.0
-FEWEST_AT_ONCE = 4
-MOST_AT_ONCE = 256
-_MARGIN = 2.0
-"""So many times as many requests as rate and latency need: some are always waiting for the rate."""
 _RETRY_S = 60.0
 """So long after it could not be stored it is not tried again only because more was spent."""
 
@@ -174,19 +170,6 @@ class Limiter:
         lane.gate.ease(ticket.at_s)
         if response.took_s is not None:
             lane.watch(ticket, response.took_s, now_s=self.clock.monotonic_s())
-
-    def ended(self, ticket: Ticket) -> None:
-        """Take note that the request of `ticket` has ended, however it did."""
-        self._lanes[ticket.operation].took(self.clock.monotonic_s() - ticket.at_s)
-
-    @property
-    def at_once(self) -> int:
-        """Return how many requests at once it takes to use the rates: rate x latency, and a margin."""
-        slowest: dict[Gate, float] = {}
-        for lane in self._lanes.values():
-            slowest[lane.gate] = max(slowest.get(lane.gate, 0.0), lane.mean_s)
-        wanted = sum(gate.learned.per_s * mean_s for gate, mean_s in slowest.items())
-        return min(MOST_AT_ONCE, max(FEWEST_AT_ONCE, round(wanted * _MARGIN)))
 
     async def keep(self) -> None:
         """Store what changed since the last time, for another process. What cannot be stored is tried again later."""

@@ -18,7 +18,7 @@ Session = aiohttp.ClientSession
 
 CONNECT_S = 20.0
 MOST_AT_ONCE = 256
-"""Connections of a session: as many as a source may ever want, so that no request that may leave waits for one."""
+"""Requests of a source, and so many connections: none that may leave waits for one."""
 
 _LOOKUPS = 16
 

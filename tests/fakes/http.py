@@ -9,6 +9,7 @@ A hook runs when a request arrives (`before`) or when it was carried out (`after
 or `Killed`, which no code of ours catches, as nothing catches kill -9.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -79,8 +80,11 @@ class CloudHttp:
     requests: int = 0
     throttled: int = 0
     waited_s: float = 0.0
+    at_once: int = 16
     sent: list[Request] = field(default_factory=list)
     """Every request, in the order in which they arrived."""
+    sent_at_s: list[float] = field(default_factory=list)
+    """When they did (monotonic)."""
     _rules: list[_Rule] = field(default_factory=list)
 
     def on(self, number: int, *, before: Hook | None = None, after: Hook | None = None) -> None:
@@ -101,12 +105,21 @@ class CloudHttp:
         """Return how many requests matched."""
         return sum(map(matches, self.sent))
 
+    def arrivals(self, matches: Matches) -> list[float]:
+        """Return when the requests arrived that matched."""
+        return [at_s for at_s, request in zip(self.sent_at_s, self.sent, strict=True) if matches(request)]
+
+    async def departure(self) -> None:
+        """Never return: there are always as many at work."""
+        await asyncio.Event().wait()
+
     async def keep(self) -> None:
         """Store nothing: no rate is learned."""
 
     async def send(self, request: Request) -> Response:
         self.requests += 1
         self.sent.append(request)
+        self.sent_at_s.append(self.clock.monotonic_s())
         hooks = self._hooks(request)
         handle = self._service(request)
         if self.latency_s:

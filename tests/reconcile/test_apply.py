@@ -488,7 +488,7 @@ async def test_a_device_with_an_open_write_is_not_written_to(rig: Rig) -> None:
     target = rig.job().source
     assert isinstance(target, Target)
 
-    await rig.clock.run(Apply(target, rig.mirror, CycleId(1), rig.clock).run(plan.changes, lambda _: None))
+    await rig.clock.run(Apply(target, rig.mirror, CycleId(1), rig.clock).run(plan.changes, lambda _: None, rig.http))
 
     assert {write.id for write in rig.carried_out()} == set(rig.truth()) - {plan.changes[0].key.id}
 

@@ -35,6 +35,10 @@ class Meter:
     requests: int = 0
     throttled: int = 0
     waited_s: float = 0.0
+    at_once: int = 16
+
+    async def departure(self) -> None:
+        await asyncio.Event().wait()
 
     async def keep(self) -> None:
         """There are no rates to keep."""

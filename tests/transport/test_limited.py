@@ -13,9 +13,10 @@ from fleetsync.core.pace import StoredPace, StoredScope
 from fleetsync.errors import MirrorError, QuotaSpentError, ServerFaultError, SourceError, ThrottledError
 from fleetsync.transport.http import Request, Response
 from fleetsync.transport.lane import Usage
-from fleetsync.transport.limited import Limited, Meter
-from fleetsync.transport.limiter import FEWEST_AT_ONCE, MOST_AT_ONCE, Budget, Limiter
+from fleetsync.transport.limited import SPARE, Limited, Meter
+from fleetsync.transport.limiter import Budget, Limiter
 from fleetsync.transport.retry import Retrying
+from fleetsync.transport.session import MOST_AT_ONCE
 from tests.fakes.clock import START, FakeClock
 
 GET = Request(method="GET", url="https://service/", operation="read")
@@ -400,44 +401,72 @@ async def test_what_left_before_the_rate_was_lowered_tells_nothing_new() -> None
 # How many at once
 
 
-async def busy(limiter: Limiter, clock: FakeClock, latency_s: float, operation: str = "read") -> None:
-    request = Request(method="GET", url="", operation=operation)
-    await clock.run(send_many(Limited(Service(clock, latency_s=latency_s), limiter), request, 30))
-
-
-@pytest.mark.parametrize(
-    ("per_s", "latency_s", "at_once"),
-    [(50.0, 0.5, 50), (50.0, 0.08, 8), (50.0, 0.02, FEWEST_AT_ONCE), (500.0, 5.0, MOST_AT_ONCE)],
-)
-async def test_concurrency_follows_rate_and_latency(per_s: float, latency_s: float, at_once: int) -> None:
+async def test_at_work_are_those_on_their_way_and_a_few_more() -> None:
     clock = FakeClock()
-    limiter = limiter_of(clock, {"read": Rate(per_s=per_s)})
-    assert limiter.at_once == FEWEST_AT_ONCE
-    await busy(limiter, clock, latency_s)
-    assert limiter.at_once == at_once
+    meter = Meter(limiter := limiter_of(clock))
+    http = Limited(Service(clock, latency_s=1.0), limiter, meter)
+    assert meter.at_once == SPARE
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(http.send(GET))
+            await clock.sleep(0.5)
+            assert meter.at_once == SPARE + 5
+        assert meter.at_once == SPARE
+
+    await clock.run(work())
 
 
-async def test_classes_with_rates_of_their_own_need_their_own_and_those_that_share_one_do_not() -> None:
+async def test_those_who_wait_for_the_rate_are_not_on_their_way() -> None:
     clock = FakeClock()
-    own = limiter_of(clock, {"read": Rate(per_s=20.0), "registry": Rate(per_s=20.0)})
-    shared = limiter_of(clock, {"read": None, "registry": None}, total=Rate(per_s=20.0))
-    for limiter in (own, shared):
-        await busy(limiter, clock, 0.5)
-        await busy(limiter, clock, 0.5, "registry")
-    assert (own.at_once, shared.at_once) == (40, 20)
+    meter = Meter(limiter := limiter_of(clock, {"read": Rate(per_s=0.1)}))
+    http = Limited(Service(clock), limiter, meter)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(http.send(GET))
+            await clock.sleep(15.0)
+            assert meter.at_once == SPARE
+
+    await clock.run(work())
 
 
-async def test_a_lower_rate_needs_fewer() -> None:
+async def test_whoever_waits_for_a_departure_hears_of_the_next_one() -> None:
     clock = FakeClock()
-    limiter = limiter_of(clock, {"read": Rate(per_s=50.0)})
-    await busy(limiter, clock, 0.5)
+    meter = Meter(limiter := limiter_of(clock, {"read": Rate(per_s=1.0)}))
+    http = Limited(Service(clock, latency_s=10.0), limiter, meter)
+    heard_at_s = []
 
-    async def refuse() -> None:
-        for _ in range(5):
-            limiter.throttled(await limiter.admit("read"), 1.0)
+    async def listen() -> None:
+        for _ in range(2):
+            await meter.departure()
+            heard_at_s.append(clock.monotonic_s())
 
-    await clock.run(refuse())
-    assert limiter.at_once < 15
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(listen())
+            group.create_task(http.send(GET))
+            group.create_task(http.send(GET))
+
+    await clock.run(work())
+    assert heard_at_s == pytest.approx([1.0, 2.0])
+
+
+async def test_there_are_never_more_at_work_than_connections() -> None:
+    clock = FakeClock()
+    meter = Meter(limiter := limiter_of(clock, {"read": Rate(per_s=1e6)}))
+    http = Limited(Service(clock, latency_s=60.0), limiter, meter)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(300):
+                group.create_task(http.send(GET))
+            await clock.sleep(1.0)
+            assert meter.at_once == MOST_AT_ONCE
+
+    await clock.run(work())
 
 
 # What waiting costs
