@@ -21,12 +21,13 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Requ
 from fleetsync.cli import doing, output
 from fleetsync.cli.invocation import Invocation
 from fleetsync.cli.planned import slowest_per_s
-from fleetsync.cli.warnings import SAFE_SQLITE, ending, wal_warnings
+from fleetsync.cli.warnings import ending, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.words import counted
-from fleetsync.errors import FleetsyncError, NotYetError
+from fleetsync.errors import FleetsyncError, MirrorError, NotYetError
+from fleetsync.mirror.library import SAFE, check_library
 from fleetsync.mirror.reader import reading
 from fleetsync.reconcile.together import together
 from fleetsync.transport.threads import start_in_daemon_thread
@@ -84,7 +85,11 @@ def _fail(subject: str, text: str) -> Finding:
 
 
 def _sqlite() -> Finding:
-    if sqlite3.sqlite_version_info >= SAFE_SQLITE:
+    try:
+        check_library()
+    except MirrorError as error:
+        return _fail("sqlite", str(error))
+    if sqlite3.sqlite_version_info >= SAFE:
         return _ok("sqlite", sqlite3.sqlite_version)
     text = "two writers can corrupt a file (a bug of 3.7.0 to 3.51.2): fleetsync keeps to one, let nothing else write"
     return _warn("sqlite", f"{sqlite3.sqlite_version}: {text}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.words import counted
+from fleetsync.mirror.library import SAFE
 
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-SAFE_SQLITE = (3, 51, 3)
 
 _WARN_DAYS = 30
 _SOON = ("api-token", "client-certificate")
@@ -36,7 +36,7 @@ def wal_warnings(database: Path) -> Iterator[str]:
 
 def sqlite_warnings() -> Iterator[str]:
     """Yield what to mind with a SQLite that can corrupt a file."""
-    if sqlite3.sqlite_version_info < SAFE_SQLITE:
+    if sqlite3.sqlite_version_info < SAFE:
         yield (
             f"SQLite {sqlite3.sqlite_version} has the bug of 3.7.0 to 3.51.2 that can corrupt a file with two writers: "
             "fleetsync keeps to one; let no other program write to this file"

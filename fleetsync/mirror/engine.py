@@ -16,6 +16,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 
 from fleetsync.errors import MirrorError
+from fleetsync.mirror.library import check_library
 from fleetsync.mirror.unbroken import to_its_end
 
 # WAL: readers are never blocked. FULL: a commit is on the disk when it returns.
@@ -190,6 +191,7 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
 
     At the end the journal goes back into the file, so that it can be read by users who may not write beside it.
     """
+    check_library()
     engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), poolclass=StaticPool)
 
     @event.listens_for(engine.sync_engine, "connect")

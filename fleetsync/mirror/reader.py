@@ -17,6 +17,7 @@ from typing import Any
 from fleetsync.clock import Clock
 from fleetsync.core.sql_text import Token, own_names, tokens
 from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
+from fleetsync.mirror.library import check_library
 from fleetsync.mirror.revision import head, mismatch
 
 TIME_LIMIT_S = 30.0
@@ -51,6 +52,7 @@ class Reader:
             NotYetError: there is none yet.
             MirrorError: it cannot be read.
         """
+        check_library()
         if not path.exists():
             raise NotYetError(f"no database at {path} yet: `fleetsync sync` makes one")
         self._path = path
