@@ -132,7 +132,8 @@ class _Fields:
         actual = UNKNOWN if unread else actual_at(self._document, path)
         disputed = [name for one in contradictions if overlap(one.path, path) for name in one.declarations]
         winners = () if disputed else wanted.declarations
-        leaf = Leaf(path=path, actual=actual, declared=wanted.value, declarations=winners)
+        folds = writable is not None and writable.folds
+        leaf = Leaf(path=path, actual=actual, declared=wanted.value, declarations=winners, folds=folds)
         state, by, since = self._drift.get(render(path), (None, None, None))
         return {
             "path": render(path),

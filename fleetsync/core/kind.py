@@ -43,6 +43,8 @@ class Writable:
     part: Part
     value: object = object
     """A type that msgspec can check: `bool`, `str`, `list[str]`, …; `object` takes any JSON value."""
+    folds: bool = False
+    """Texts that differ in letter case only are one value to the service."""
 
     def covers(self, path: Path) -> bool:
         """Say whether `path` is this path, or below it where it ends in ANY."""

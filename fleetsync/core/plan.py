@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wanted, Wish
+from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wish
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import Json, patch_of, same
 from fleetsync.core.model import ETag, Part, ResourceKey
@@ -41,18 +41,24 @@ class Guard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
-    """One declared value of one resource: how it is, how it should be, and who says so."""
+    """One declared value of one resource: how it is, how it should be, and who says so.
+
+    `folds`: texts that differ in letter case only are one value.
+    """
 
     path: Path
     actual: Json | Missing
     declared: Json | Missing
     declarations: tuple[str, ...]
+    folds: bool = False
 
     @property
     def is_met(self) -> bool:
         """Say whether it is as declared."""
         if isinstance(self.actual, Missing) or isinstance(self.declared, Missing):
             return self.actual is self.declared
+        if self.folds and isinstance(self.actual, str) and isinstance(self.declared, str):
+            return self.actual.casefold() == self.declared.casefold()
         return same(self.actual, self.declared)
 
 
@@ -182,14 +188,16 @@ def compare(
         if writable is None:
             raise LookupError(f"nothing writable at {wanted.path}")
         is_known = spec.is_known(writable.part, wanted.path, document, known_parts)
-        leaf = _leaf(wanted, actual_at(document, wanted.path) if is_known else UNKNOWN)
+        leaf = Leaf(
+            path=wanted.path,
+            actual=actual_at(document, wanted.path) if is_known else UNKNOWN,
+            declared=wanted.value,
+            declarations=wanted.declarations,
+            folds=writable.folds,
+        )
         if not leaf.is_met:
             found.setdefault(writable.part, []).append(leaf)
     return {part: tuple(unmet) for part, unmet in found.items()}
-
-
-def _leaf(wanted: Wanted, actual: Json | Missing) -> Leaf:
-    return Leaf(path=wanted.path, actual=actual, declared=wanted.value, declarations=wanted.declarations)
 
 
 def dropped(change: Change, document: Mapping[str, object]) -> tuple[Path, ...]:

@@ -87,6 +87,8 @@ def _leaf_json(leaf: Leaf) -> dict[str, Any]:
         shown["unset"] = True
     elif leaf.declared is not UNKNOWN:
         shown["declared"] = leaf.declared
+    if leaf.folds:
+        shown["folds"] = True
     return shown
 
 
@@ -95,6 +97,7 @@ class _LeafFile(msgspec.Struct):
     declarations: tuple[str, ...]
     actual: Json = ABSENT
     declared: Json = ABSENT
+    folds: bool = False
 
 
 class _ChangeFile(msgspec.Struct):
@@ -152,7 +155,13 @@ def _reviewed(name: str, part: _SourceFile) -> Reviewed:
 
 def _change(source: str, read: _ChangeFile) -> Change:
     leaves = tuple(
-        Leaf(path=parse(leaf.path), actual=leaf.actual, declared=leaf.declared, declarations=leaf.declarations)
+        Leaf(
+            path=parse(leaf.path),
+            actual=leaf.actual,
+            declared=leaf.declared,
+            declarations=leaf.declarations,
+            folds=leaf.folds,
+        )
         for leaf in read.leaves
     )
     etag = ETag(read.etag) if read.etag is not None else None

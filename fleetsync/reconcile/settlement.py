@@ -1,11 +1,12 @@
 """What became of writes that are not on record as ended: their answer was lost, or they go on after it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fleetsync.clock import Clock
 from fleetsync.core.declaration import ABSENT
+from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Detail, Resource
 from fleetsync.core.operation import Followed, Standing, pause_s
@@ -79,7 +80,8 @@ class Settlement:
             current = await read_part(self._target, write.key, write.part, paths)
         except (ResourceError, TransientError) as error:
             return await self._conclude(write, _unreadable(write, said, error))
-        outcome = _judged(write, said, current, why)
+        missing = not_shown(write.patch, current, self._target.kind.specs[write.key.type])
+        outcome = _judged(write, said, current, why, missing)
         if outcome.result is Result.UNKNOWN and not is_late:
             outcome = replace(outcome, result=Result.OPEN)
         return await self._conclude(write, outcome, current.shown)
@@ -103,9 +105,8 @@ class Settlement:
         return max(0.0, (given_up_at - max(self._clock.now(), write.started_at)).total_seconds())
 
 
-def _judged(write: OpenWrite, said: Followed | None, current: Current, why: str) -> Outcome:
+def _judged(write: OpenWrite, said: Followed | None, current: Current, why: str, missing: Sequence[Path]) -> Outcome:
     """Return what became of a write, from what the service says of it and what it shows; `UNKNOWN` may change yet."""
-    missing = not_shown(write.patch, current)
     words = None if said is None else said.error
     if not missing:
         return _outcome(write, Result.APPLIED, words)
@@ -151,13 +152,19 @@ def _outcome(write: OpenWrite, result: Result, error: str | None) -> Outcome:
     )
 
 
-def not_shown(patch: Mapping[str, Json], current: Current) -> list[Path]:
+def not_shown(patch: Mapping[str, Json], current: Current, spec: TypeSpec) -> list[Path]:
     """Return the paths of a patch whose values a part does not show; null means that the member is not there."""
     missing = []
     for path, value in leaves(patch):
-        declared = ABSENT if value is None else value
-        actual = actual_at(current.document, path)
-        if not Leaf(path=path, actual=actual, declared=declared, declarations=()).is_met:
+        writable = spec.writable_at(path)
+        leaf = Leaf(
+            path=path,
+            actual=actual_at(current.document, path),
+            declared=ABSENT if value is None else value,
+            declarations=(),
+            folds=writable is not None and writable.folds,
+        )
+        if not leaf.is_met:
             missing.append(path)
     return missing
 

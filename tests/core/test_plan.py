@@ -1,5 +1,7 @@
 """What is to be written, and what became of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleetsync.core.bucket import Rate
@@ -126,3 +128,11 @@ def test_a_kind_finds_its_types_by_name() -> None:
         quota=lambda _: Quota(classes={"a": Rate(per_s=1, burst=1)}), methods=(), interval_s=1.0,
     )  # fmt: skip
     assert kind.specs == {DEVICE: SPEC}
+
+
+def test_a_path_that_folds_is_met_in_any_letter_case() -> None:
+    leaf = Leaf(path=("group",), actual="plant/test", declared="Plant/Test", declarations=("d",))
+    assert not leaf.is_met
+    assert replace(leaf, folds=True).is_met
+    assert not replace(leaf, folds=True, declared="Plant/Tests").is_met
+    assert not replace(leaf, folds=True, actual=ABSENT).is_met
