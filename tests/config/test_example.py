@@ -20,6 +20,8 @@ SOURCES = {
     "hub": KINDS["iot-hub"],
     "buildings": KINDS["cloud-relay"],
     "tenant": KINDS["sphere-legacy"],
+    "catalog": KINDS["sphere-arm"],
+    "hubs": KINDS["iot-hub-arm"],
 }
 EXAMPLE = (Path(__file__).parents[2] / "config.example.toml").read_text(encoding="utf-8")
 HEADER = re.compile(r"#?\[(.+)\]")

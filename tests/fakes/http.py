@@ -148,6 +148,7 @@ class CloudHttp:
             cloud.hub_url: cloud.handle_hub,
             cloud.sphere_url: cloud.handle_sphere,
             cloud.relay_url: cloud.handle_relay,
+            cloud.arm_url: cloud.handle_arm,
         }
         for url, handle in services.items():
             if Origin.of(url).admits(request.url):
