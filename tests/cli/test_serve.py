@@ -78,6 +78,21 @@ def test_simulate_serves_a_hub_as_its_options_say(tmp_path: Path) -> None:
     assert not any("new" in row.get("tags", {}) for row in late)
 
 
+def test_simulate_serves_an_azure_sphere_tenant(tmp_path: Path) -> None:
+    anywhere = ("--listen", "127.0.0.1:0", "--sphere-listen", "127.0.0.1:0")
+    process = started("simulate", *anywhere, "--kinds", "sphere-legacy", "--sphere-devices", "7", "--sphere-move", "1m")
+    assert process.stderr is not None
+    said = re.match(r"7 devices at (\S+) \(sphere-legacy\)", process.stderr.readline())
+    assert said is not None
+    [tenant] = asked(f"http://{said[1]}", "GET", "/v2/tenants")
+    printed, _ = ended(process)
+    file = tmp_path / "config.toml"
+    file.write_text(printed, encoding="utf-8")
+    (source,) = load(file, all_kinds()).sources.values()
+    assert source.url == f"http://{said[1]}"
+    assert tenant["Id"] in printed
+
+
 @pytest.mark.parametrize("tier", ["F1", "S1", "S2", "S3", "none"])
 def test_every_tier_that_can_be_simulated_can_be_configured(tmp_path: Path, tier: str) -> None:
     file = tmp_path / "config.toml"
@@ -132,6 +147,9 @@ def test_nothing_is_sent_to_a_hub_with_the_connection_string_of_another(tmp_path
         ["--kinds", "iot-hub", "--units", "0"],
         ["--kinds", "iot-hub", "--index-lag", "soon"],
         ["--kinds", "iot-hub", "--hub-listen", "0.0.0.0:8471"],
+        ["--sphere-devices", "3"],
+        ["--kinds", "sphere-legacy", "--sphere-move", "soon"],
+        ["--kinds", "sphere-legacy", "--sphere-listen", "0.0.0.0:8472"],
     ],
 )
 def test_a_wrong_option_of_simulate_is_one_line(bench: Bench, words: list[str]) -> None:
