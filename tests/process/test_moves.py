@@ -13,6 +13,16 @@ from typing import Any
 from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
 
 DEVICES = 200
+IN_THE_CATALOG = 175
+"""Of two hundred devices one in eight is not carried over."""
+ARM_OPTIONS = Options(
+    kinds=("sphere-arm",),
+    sphere_devices=DEVICES,
+    arm_rate="none",
+    arm_link_size=3900,
+    latency_s=0.0,
+    seed=5,
+)
 OPTIONS = Options(
     kinds=("sphere-legacy",),
     sphere_devices=DEVICES,
@@ -43,11 +53,20 @@ class KillingCloud(Cloud):
     def handle_sphere(self, request: SimRequest) -> SimResponse:
         answer = super().handle_sphere(request)
         if request.method == "PUT" and answer.status == 202:
-            self.begun[request.path.split("/")[5]] += 1
-            self.moves_left -= 1
-            if self.moves_left == 0 and self.kill is not None:
-                self.kill()
+            self._begin(request.path.split("/")[5])
         return answer
+
+    def handle_arm(self, request: SimRequest) -> SimResponse:
+        answer = super().handle_arm(request)
+        if request.method == "PATCH" and answer.status == 202:
+            self._begin(request.path.rpartition("/")[2])
+        return answer
+
+    def _begin(self, device: str) -> None:
+        self.begun[device] += 1
+        self.moves_left -= 1
+        if self.moves_left == 0 and self.kill is not None:
+            self.kill()
 
 
 @dataclass
@@ -58,10 +77,10 @@ class Ground:
     cloud: KillingCloud
     output: list[str] = field(default_factory=list)
 
-    def configure(self, group: str) -> None:
+    def configure(self, group: str, source: str = "tenant") -> None:
         fast = 'mode = "manual"\nweakest_guard = "reread"\nlimits.max_writes = "100%"\n'
         fast += 'rate.read = "5000/s"\nrate.write = "5000/s"\n\n'
-        text = self.cloud.configuration().replace("[sources.tenant.auth]", f"{fast}[sources.tenant.auth]")
+        text = self.cloud.configuration().replace(f"[sources.{source}.auth]", f"{fast}[sources.{source}.auth]")
         (self.folder / "config.toml").write_text(text, encoding="utf-8")
         (self.folder / "declarations").mkdir()
         (self.folder / "declarations" / "moved.toml").write_text(
@@ -126,3 +145,45 @@ async def test_every_device_is_moved_once_or_reported_in_the_services_own_words(
     assert ground.ask("SELECT count(*) FROM devices") == [(DEVICES,)]
     mirrored = dict(ground.ask("SELECT id, group_id FROM devices"))
     assert mirrored == truth
+
+
+async def test_on_arm_too_although_the_path_of_a_device_changes_when_it_moves(tmp_path: Path) -> None:
+    cloud = KillingCloud(ARM_OPTIONS)
+    habits = cloud.arm.operations.habits
+    habits.duration_s, habits.failing, habits.canceling = 2.0, 0.03, 0.02
+    async with cloud.serving():
+        ground = Ground(tmp_path, cloud)
+        ground.configure("Prototypes/P1", "catalog")
+
+        assert await ground.apply(kill_at=IN_THE_CATALOG // 2) == -signal.SIGKILL, ground.output
+        assert len(cloud.begun) < IN_THE_CATALOG
+        assert ground.ask("SELECT count(*) FROM operation")[0][0] > 0
+        # At once, while the service is at work.
+        await ground.apply()
+        ground.ask(LATER, mode="rw")
+        await ground.apply()
+
+    ends = Counter(operation.end for operation in cloud.arm.operations.all)
+    assert ends.keys() == {"Succeeded", "Failed", "Canceled"}
+    truth = {str(one["id"]): f"{one['product']}/{one['group']}" for one in cloud.arm.truth()}
+    # Nothing was carried out twice, and nothing begun twice but what had ended without having been done.
+    assert max(Counter(move.device_id for move in cloud.arm.moves()).values()) == 1
+    undone = Counter(
+        operation.target.rpartition("/")[2] for operation in cloud.arm.operations.all if operation.end != "Succeeded"
+    )
+    assert all(count == 1 + undone[id] - (truth[id] != "Prototypes/P1") for id, count in cloud.begun.items())
+    # Every device is where it was declared to be, or what became of its last move is in the service's own words.
+    said = dict(ground.ask("SELECT resource_id, error FROM writes WHERE outcome = 'failed' ORDER BY id"))
+    for id, where in truth.items():
+        assert where == "Prototypes/P1" or id in said
+    words = " ".join(map(str, said.values()))
+    assert "DeviceUpdateFailed: The device did not answer the request to change its device group." in words
+    assert "OperationCanceled: The operation was canceled by another request." in words
+    assert ground.ask("SELECT count(*) FROM operation") == [(0,)]
+    # None is gone, and none was ever: its path is not what it is.
+    assert ground.ask("SELECT count(*) FROM resources WHERE gone_at IS NOT NULL") == [(0,)]
+    assert ground.ask("SELECT count(*) FROM history WHERE event IN ('gone', 'returned')") == [(0,)]
+    mirrored = dict(ground.ask("SELECT id, group_id FROM devices"))
+    assert {id: "/".join(place.split("/")[2:]) for id, place in mirrored.items()} == {
+        id: place.lower() for id, place in truth.items()
+    }
