@@ -128,8 +128,8 @@ class _Fields:
         path = wanted.path
         writable = self._spec.writable_at(path)
         part = writable.part if writable is not None else Part("")
-        unread = part in self._spec.details and part not in known_parts(self._row)
-        actual = UNKNOWN if unread else actual_at(self._document, path)
+        is_known = self._spec.is_known(part, path, self._document, known_parts(self._row))
+        actual = actual_at(self._document, path) if is_known else UNKNOWN
         disputed = [name for one in contradictions if overlap(one.path, path) for name in one.declarations]
         winners = () if disputed else wanted.declarations
         folds = writable is not None and writable.folds
