@@ -49,12 +49,14 @@ def check_listing(showing: Showing, *, max_gone: float, min_known: int) -> None:
 
 
 def check_plan(*, known: int, changes: int, max_writes: float, min_known: int) -> None:
-    """Refuse a plan that changes more than its share of what is known.
+    """Refuse a plan that changes more than its share of what is known; 100 % is no limit.
+
+    A resource may take several writes, one for each of its parts.
 
     Raises:
         UnsafePlanError: not one of its changes may be sent.
     """
-    if known < min_known or changes <= known * max_writes:
+    if known < min_known or changes <= known * max_writes or max_writes >= 1:
         return
     share, most = _percentages(changes / known, max_writes)
     raise UnsafePlanError(

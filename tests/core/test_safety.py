@@ -45,6 +45,10 @@ def test_a_plan_beyond_its_share_is_refused_and_says_by_how_much(known: int, cha
         plan(known, changes)
 
 
+def test_all_of_it_is_no_limit_though_a_resource_takes_several_writes() -> None:
+    check_plan(known=100, changes=103, max_writes=1.0, min_known=10)
+
+
 @pytest.mark.parametrize(
     ("known", "changes", "most", "words"),
     [
