@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from fleetsync.config.table import Table
 from fleetsync.config.values import Reader, UnfitError, as_table, as_text, as_type
@@ -13,6 +13,8 @@ from fleetsync.core.kind import ANY, Kind, Writable
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import ResourceType
 from fleetsync.core.path import Path
+
+_UNFIT = "is a secret, and secrets are neither mirrored nor declared"
 
 
 def read_leaves(table: Table, type: ResourceType, kinds: Collection[Kind]) -> Mapping[Path, Json | Missing]:
@@ -46,6 +48,8 @@ def _check(path: Path, value: Json, type: ResourceType, kinds: Collection[Kind])
     _check_json([*path, value])
     for kind in kinds:
         as_type(_writable(path, type, kind).value)(value)
+        if any(map(kind.specs[type].is_secret, _names_in(value))):
+            raise UnfitError(f"holds a member that {_UNFIT}")
 
 
 def _writable(path: Path, type: ResourceType, kind: Kind) -> Writable:
@@ -56,7 +60,23 @@ def _writable(path: Path, type: ResourceType, kind: Kind) -> Writable:
         meant = suggestion(dotted.render(path), names)
         possible = ", ".join(names) or "nothing"
         raise UnfitError(f"cannot be declared for the resource `{type}` of {kind.name}{meant} (possible: {possible})")
+    if any(map(spec.is_secret, path)):
+        raise UnfitError(_UNFIT)
     return writable
+
+
+def _names_in(value: Json) -> Iterator[str]:
+    """Yield the names of all members within a value."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield name
+                yield from _names_in(inner)
+        case list():
+            for item in value:
+                yield from _names_in(item)
+        case _:
+            pass
 
 
 def _check_json(value: object) -> None:

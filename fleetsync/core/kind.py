@@ -31,6 +31,11 @@ def follows(_stored: Mapping[str, Any], _shown: Mapping[str, Any]) -> Succession
     return Succession.FOLLOWS
 
 
+def no_secret(_name: str) -> bool:
+    """Say that no member is a secret."""
+    return False
+
+
 ANY = "*"
 """As a key of a writable path: any name; as its last one also anything below it."""
 
@@ -96,6 +101,8 @@ class TypeSpec:
     one whose end is not known stays open, and its resource is not written to."""
     volatile: tuple[Path, ...] = ()
     """Members that only say "still alive": stored, but no `updated` event."""
+    is_secret: Callable[[str], bool] = no_secret
+    """Which members are left out of documents, by name and at any depth: nothing at or below one can be declared."""
     lags: bool = False
     """Lists are answered from an index that lags. Then a resource is gone only when a read says so, one that was gone
     is back only when a read says so, and what does not follow the stored description is read as well."""

@@ -3,7 +3,8 @@
 https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-device-twins, checked 2026-11-21: tags up to 8 KB, desired
 properties up to 32 KB, each counted as keys plus values without `$metadata` and `$version` (a number is 8 bytes, a
 boolean 4); keys up to 1 KB, without control characters, `.`, `$` and space; texts up to 4 KB; integers from
--4503599627370496 to 4503599627370495; ten levels of objects.
+-4503599627370496 to 4503599627370495; ten levels of objects below the section itself. What would make a section larger
+than it may be is refused; one that is too large already may shrink.
 """
 
 import re
@@ -25,13 +26,15 @@ def fault_at(path: Path, value: object) -> str | None:
     for key in path:
         if fault := _key_fault(key):
             return fault
-    return _TOO_DEEP if len(path) > _LEVELS else _fault(value, level=len(path))
+    return _TOO_DEEP if len(path) - 1 > _LEVELS else _fault(value, level=len(path))
 
 
-def size_fault(section: str, values: object) -> str | None:
-    """Return what is wrong with the size of a whole section, `tags` or `desired`; None where nothing is."""
-    size, most = size_of(values), _SECTION_BYTES[section]
-    return f"{section} would be {size} bytes, and IoT Hub takes {most}" if size > most else None
+def size_fault(section: str, before: object, after: object) -> str | None:
+    """Return what is wrong with the size that a section, `tags` or `desired`, would get; None where nothing is."""
+    size, most = size_of(after), _SECTION_BYTES[section]
+    if size <= max(most, size_of(before)):
+        return None
+    return f"{section} would be {size} bytes, and IoT Hub takes {most}"
 
 
 def size_of(value: object) -> int:
@@ -52,7 +55,7 @@ def size_of(value: object) -> int:
 def _fault(value: object, *, level: int) -> str | None:
     """Return what is wrong with a value whose key is on this level, from 1."""
     match value:
-        case Mapping() | list() if level >= _LEVELS:
+        case Mapping() | list() if level > _LEVELS:
             return _TOO_DEEP
         case Mapping():
             faults = (_key_fault(key) or _fault(inner, level=level + 1) for key, inner in value.items())

@@ -96,6 +96,8 @@ def instant(document: Mapping[str, Any], name: str) -> datetime.datetime | None:
         return None
     try:
         at = datetime.datetime.fromisoformat(value)
-    except ValueError:
+        if at.year == 1:
+            return None
+        return at.astimezone(datetime.UTC) if at.tzinfo else at.replace(tzinfo=datetime.UTC)
+    except (ValueError, OverflowError):
         return None
-    return None if at.year == 1 else at if at.tzinfo else at.replace(tzinfo=datetime.UTC)

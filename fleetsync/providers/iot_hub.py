@@ -17,7 +17,7 @@ https://learn.microsoft.com/rest/api/iothub/service and the traffic that public 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -147,6 +147,11 @@ def _quota(settings: Settings) -> Quota:
     return quota(settings.tier, settings.units)
 
 
+def _is_secret(name: str) -> bool:
+    """Say whether a member of an Edge manifest holds what nobody should see; layers name it by a dotted path."""
+    return any(key.startswith(_SECRETS) for key in name.split("."))
+
+
 KIND = Kind(
     name="iot-hub",
     settings=Settings,
@@ -190,6 +195,7 @@ KIND = Kind(
             listed_as="query",
             view="modules",
             volatile=_ALIVE,
+            is_secret=_is_secret,
             lags=True,
             succession=succession,
             columns={
@@ -208,6 +214,7 @@ KIND = Kind(
             listed_as="configuration",
             view="configurations",
             volatile=(("systemMetrics", "results"), ("metrics", "results")),
+            is_secret=_is_secret,
             columns={
                 "target_condition": Column(path=("targetCondition",)),
                 "priority": Column(path=("priority",), type=ColumnType.INTEGER),
@@ -338,11 +345,10 @@ class IotHub(Target):
     def objections(self, change: Change, resource: Resource) -> Sequence[Objection]:
         """Return what IoT Hub would refuse, and what an automatic configuration of the hub would write back."""
         document = msgspec.json.decode(resource.document)
-        return [
-            *_broken_rules(change),
-            *_oversized(change, document),
-            *_contested(change, document),
-        ]
+        found = [*_broken_rules(change), *_contested(change, document)]
+        kept_back = {one.path for one in found}
+        rest = replace(change, leaves=tuple(leaf for leaf in change.leaves if leaf.path not in kept_back))
+        return [*found, *_oversized(rest, document)]
 
     async def patch(self, change: Change) -> Written:
         """Send a merge patch of a twin, or put an identity or configuration with the change in its place."""
@@ -357,7 +363,7 @@ class IotHub(Target):
     async def _patch_twin(self, change: Change) -> Written:
         request = self._write("PATCH", self._twin_path(change.key), change, change.patch, "twin_write")
         response = await self._found(request)
-        return _written(response, _read_twin(parsable(response.body)))
+        return _written(response, _read_twin(parsable(response.body)), change.key)
 
     async def _put_identity(self, change: Change) -> Written:
         """Put the whole identity, read just now, with the change in it. Nothing of it stays here: it holds keys."""
@@ -371,7 +377,7 @@ class IotHub(Target):
         path = self._configuration_path(change.key)
         configuration = await self._current(path, change, operation="configuration")
         response = await self._found(self._write("PUT", path, change, configuration, "configuration"))
-        return _written(response, _read_configuration(parsable(response.body)))
+        return _written(response, _read_configuration(parsable(response.body)), change.key)
 
     async def _current(self, path: str, change: Change, *, operation: str) -> object:
         """Return what is to be put: the whole document as it is now, with the change in it.
@@ -483,18 +489,13 @@ def _read_configuration(document: bytes) -> Resource | Unreadable:
     return storable(id, document, made)
 
 
-def _is_secret(name: str) -> bool:
-    """Say whether a member of an Edge manifest holds what nobody should see; layers name it by a dotted path."""
-    return any(key.startswith(_SECRETS) for key in name.split("."))
-
-
 def _etag(document: Mapping[str, Any]) -> ETag | None:
     etag = text(document, "etag")
     return None if etag is None else ETag(etag)
 
 
-def _written(response: Response, read: Resource | Unreadable) -> Written:
-    shown = read if isinstance(read, Resource) else None
+def _written(response: Response, read: Resource | Unreadable, key: ResourceKey) -> Written:
+    shown = read if isinstance(read, Resource) and read.id == key.id else None
     return Written(shown=shown, status=response.status, request_id=response.request_id)
 
 
@@ -515,9 +516,7 @@ def _held(leaf: Leaf, rule: str) -> Objection:
 def _broken_rules(change: Change) -> Iterator[Objection]:
     for leaf in change.leaves:
         value = None if leaf.declared is ABSENT else leaf.declared
-        if change.key.type != DEVICE and any(map(_is_secret, leaf.path)):
-            yield _held(leaf, "a secret of an Edge manifest, which is not mirrored and cannot be compared")
-        elif change.part == TWIN and (fault := fault_at(_section_of(leaf)[1], value)):
+        if change.part == TWIN and (fault := fault_at(_section_of(leaf)[1], value)):
             yield _held(leaf, fault)
         elif leaf.path == ("statusReason",) and isinstance(value, str) and len(value) > _REASON_LENGTH:
             yield _held(leaf, f"a text of {len(value)} characters, and IoT Hub takes {_REASON_LENGTH}")
@@ -530,7 +529,7 @@ def _oversized(change: Change, document: Mapping[str, Any]) -> Iterator[Objectio
     current = {"tags": _object_at(document, "tags"), "properties": {"desired": _own(_object_at(document, *_DESIRED))}}
     merged = apply_patch(current, change.patch)
     for section, path in (("tags", ("tags",)), ("desired", _DESIRED)):
-        if fault := size_fault(section, _at(merged, *path)):
+        if fault := size_fault(section, _at(current, *path), _at(merged, *path)):
             yield from (_held(leaf, fault) for leaf in change.leaves if _section_of(leaf)[0] == section)
 
 
@@ -547,15 +546,26 @@ def _contested(change: Change, document: Mapping[str, Any]) -> Iterator[Objectio
 
 
 def _author(metadata: object, values: object, path: Path) -> str | None:
-    """Return the configuration that wrote the value at `path`, or the one value on the way to it; None for nobody."""
+    """Return the configuration that wrote what a write at `path` replaces, or any of it; None for nobody.
+
+    That is the value there with all below it, or the one value on the way to it.
+    """
     for key in path:
         if not isinstance(values, Mapping) or key not in values:
             return None
         metadata, values = _at(metadata, key), values[key]
         if not isinstance(values, Mapping):
             break
+    return next(_authors(metadata, values), None)
+
+
+def _authors(metadata: object, values: object) -> Iterator[str]:
     author = _at(metadata, "$lastUpdatedBy")
-    return author if isinstance(author, str) else None
+    if isinstance(author, str):
+        yield author
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from _authors(_at(metadata, key), value)
 
 
 def _scope(url: str, _settings: object) -> str:

@@ -85,7 +85,7 @@ def written_section(body: Object, member: str) -> Object | None:
         raise invalid(f"{member} is no object")
     # A whole twin may be sent back; what only the service writes is ignored.
     plain = {name: value for name, value in found.items() if name not in ("$metadata", "$version")}
-    _check_values(plain, member, depth=1)
+    _check_values(plain, member, depth=0)
     return plain
 
 

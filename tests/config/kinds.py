@@ -32,6 +32,7 @@ CENTRAL = Kind(
                 Writable(path=("properties", ANY), part=_PROPERTIES),
             ),
             details=(_PROPERTIES,),
+            is_secret=lambda name: name.startswith("password"),
         ),
         TypeSpec(
             type=ResourceType("device-group"),

@@ -201,6 +201,19 @@ WRONG = {
         5,
         "`properties.a` is an empty table and declares nothing",
     ),
+    "a secret": Wrong(
+        declaration("x", PLANT, "desired.properties.a.password1 = 'y'"),
+        4,
+        "`properties.a.password1` is a secret, and secrets are neither mirrored nor declared",
+    ),
+    "a secret deep within": Wrong(
+        declaration("x", PLANT, "desired.properties.a = [[{ b = [{ password = 'y' }] }]]"),
+        4,
+        "`properties.a` holds a member that is a secret",
+    ),
+    "a secret to be taken away": Wrong(
+        declaration("x", PLANT, "unset = ['properties.password']"), 4, "holds `properties.password`, which is a secret"
+    ),
     "a wish that is no table": Wrong(
         declaration("x", PLANT, "desired = 1"), 4, "`desired` must be a table, not an integer"
     ),

@@ -237,7 +237,10 @@ class TestDocuments:
         assert facts.last_activity_at is not None
         assert facts.last_activity_at.isoformat() == "2026-11-20T09:00:05.123456+00:00"
 
-    @pytest.mark.parametrize("never", ["0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "nonsense", None, 3])
+    @pytest.mark.parametrize(
+        "never",
+        ["0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00", "nonsense", None, 3],
+    )
     async def test_never_is_no_time(self, never: object) -> None:
         document = TWIN_DOCUMENT | {"lastActivityTime": never}
         assert (await provided(Answers(document)).read(device("pump-1"))).facts.last_activity_at is None
@@ -464,13 +467,13 @@ class TestWriting:
             await hub.source.read(device(id))
 
 
-def objections(values: dict[str, object], document: dict[str, Any] | None = None, key: Any = None) -> list[Objection]:
+def objections(values: dict[str, object], document: dict[str, Any] | None = None) -> list[Objection]:
     leaves = tuple(
         Leaf(path=parse(name), actual=ABSENT, declared=value, declarations=("d",)) for name, value in values.items()
     )
     part = IDENTITY if "status" in "".join(values) else TWIN
     wanted = Change(
-        key=key or device("pump-1"), part=part, guard=Guard(kind=GuardKind.IF_MATCH, etag=ETag("e")), leaves=leaves
+        key=device("pump-1"), part=part, guard=Guard(kind=GuardKind.IF_MATCH, etag=ETag("e")), leaves=leaves
     )
     shown = Resource(id="pump-1", document=json.dumps(document or TWIN_DOCUMENT).encode())
     return list(provided(Answers({})).objections(wanted, shown))
@@ -493,8 +496,8 @@ class TestRules:
             ("tags.a", "ä" * 2049, "4098 bytes"),
             ("properties.desired.a", 4503599627370496, "beyond the integers"),
             ("properties.desired.a", [-4503599627370497], "beyond the integers"),
-            ("properties.desired.a.b.c.d.e.f.g.h.i.j.k", 1, "10 levels"),
-            ("properties.desired.a", nested(10), "10 levels"),
+            ("properties.desired.a.b.c.d.e.f.g.h.i.j.k.l", 1, "10 levels"),
+            ("properties.desired.a", nested(11), "10 levels"),
             ("statusReason", "x" * 129, "129 characters"),
         ],
     )
@@ -510,8 +513,8 @@ class TestRules:
             ('tags."ünïcode"', "🌧"),
             ("properties.desired.a", 4503599627370495),
             ("properties.desired.a", -4503599627370496),
-            ("properties.desired.a.b.c.d.e.f.g.h.i.j", 1),
-            ("properties.desired.a", nested(9)),
+            ("properties.desired.a.b.c.d.e.f.g.h.i.j.k", 1),
+            ("properties.desired.a", nested(10)),
             ("properties.desired.a", True),
             ("properties.desired.a", ABSENT),
             ("status", "disabled"),
@@ -537,6 +540,21 @@ class TestRules:
         # Making room at the same time is fine.
         assert objections({"tags.c": "x" * 300, "tags.b": ABSENT}, full) == []
 
+    def test_what_is_held_or_contested_takes_no_room(self) -> None:
+        found = objections({"tags.c": "x" * 9000, "tags.d": 1})
+        assert [objection.path for objection in found] == [("tags", "c")]
+        document = json.loads(json.dumps(TWIN_DOCUMENT))
+        document["properties"]["desired"] |= {"theirs": 1}
+        document["properties"]["desired"]["$metadata"]["theirs"] = {"$lastUpdatedBy": "baseline"}
+        values = {"properties.desired.theirs": ["x" * 4000] * 9, "properties.desired.mine": 1}
+        found = objections(values, document)
+        assert [objection.path[-1] for objection in found] == ["theirs"]
+
+    def test_a_section_that_is_too_large_already_may_shrink(self) -> None:
+        full = TWIN_DOCUMENT | {"tags": {"a": "x" * 4000, "b": "x" * 4000, "c": "x" * 4000}}
+        assert objections({"tags.a": "x" * 3000}, full) == []
+        assert len(objections({"tags.a": "x" * 4001}, full)) == 1
+
     def test_what_an_automatic_configuration_wrote_is_contested(self) -> None:
         by = {"$lastUpdatedBy": "baseline", "$lastUpdatedByDigest": "d"}
         document = json.loads(json.dumps(TWIN_DOCUMENT))
@@ -549,14 +567,14 @@ class TestRules:
         assert below.state is DriftState.CONTESTED
         [above] = objections({"properties.desired.policy": 5}, document)
         assert above.state is DriftState.CONTESTED
+        # Somebody else wrote beside it last, and so to what holds both.
+        del document["properties"]["desired"]["$metadata"]["policy"]["$lastUpdatedBy"]
+        for whole in (5, ABSENT):
+            [around] = objections({"properties.desired.policy": whole}, document)
+            assert around.state is DriftState.CONTESTED
         for free in ("policy.b", "policy.new", "plain", "new"):
             assert objections({f"properties.desired.{free}": 5}, document) == []
         assert objections({"tags.a": 5}, document) == []
-
-    def test_secrets_of_edge_manifests_cannot_be_compared(self) -> None:
-        key = ResourceKey("hub", MODULE, "pump-1/$edgeAgent")
-        [found] = objections({"properties.desired.runtime.settings.registryCredentials.r.password": "x"}, key=key)
-        assert "not mirrored" in found.by
 
     def test_the_seeded_configuration_contests_its_keys(self, hub: Hub) -> None:
         canaries = [id for id in hub.ids() if "$lastUpdatedBy" in json.dumps(hub.twin(id))]
@@ -586,3 +604,15 @@ async def test_an_unreadable_answer_to_a_write_shows_nothing(hub: Hub) -> None:
     wanted = await hub.change(device(hub.ids()[0]), TWIN, tags__a=1)
     http = Answers(b'{"deviceId":"a","x":"\\u0000"}')
     assert (await provided(http).patch(wanted)).shown is None
+
+
+async def test_an_answer_about_another_device_shows_nothing_of_this_one(hub: Hub) -> None:
+    wanted = await hub.change(device(hub.ids()[0]), TWIN, tags__a=1)
+    assert (await provided(Answers(TWIN_DOCUMENT)).patch(wanted)).shown is None
+
+
+def test_secrets_of_edge_manifests_cannot_be_declared() -> None:
+    for type in (MODULE, CONFIGURATION):
+        for name in ("registryCredentials", "createOptions01", "properties.desired.runtime.registryCredentials.r"):
+            assert KIND.specs[type].is_secret(name)
+        assert not KIND.specs[type].is_secret("settings")

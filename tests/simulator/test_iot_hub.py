@@ -254,7 +254,7 @@ class TestTwins:
             {"tags": {"k": [{"n": -4503599627370497}]}},
             {"tags": {f"k{n}": "x" * 4096 for n in range(2)}},
             {"properties": {"desired": {f"k{n}": "x" * 4096 for n in range(8)}}},
-            {"tags": {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": {"9": {"10": {"11": 1}}}}}}}}}}}},
+            {"tags": {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": {"9": {"10": {"11": {"12": 1}}}}}}}}}}}}},
         ],
     )
     def test_what_is_beyond_a_limit_is_refused(self, new, patch) -> None:
@@ -264,7 +264,7 @@ class TestTwins:
         assert new.twin("a").json() == before
 
     def test_what_is_just_within_the_limits_is_taken(self, new) -> None:
-        deepest = {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": {"9": {"10": 1}}}}}}}}}}
+        deepest = {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": {"9": {"10": {"x": 1}}}}}}}}}}}
         patch = {
             "tags": {"k": "x" * 4096, "n": 4503599627370495, "b": [True, 1.5, None]},
             "properties": {"desired": deepest},
