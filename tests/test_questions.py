@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
+from fleetsync.log import only_known_keys
 from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.mirror.reader import reading
@@ -196,7 +197,7 @@ def world_after_forty_days(tmp_path_factory: pytest.TempPathFactory) -> World:
     clock = FakeClock()
     cloud = Cloud(OPTIONS, now=lambda: clock.now().timestamp())
     world = World(folder=tmp_path_factory.mktemp("world"), clock=clock, cloud=cloud, http=CloudHttp(cloud, clock))
-    with structlog.testing.capture_logs():
+    with structlog.testing.capture_logs(processors=[only_known_keys]):
         asyncio.run(live(world))
     return world
 

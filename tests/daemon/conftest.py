@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import structlog
 
+from fleetsync.log import only_known_keys
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.iot_central import KIND
 from tests.daemon.rig import Rig, opened_rig
@@ -30,7 +31,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def said() -> Iterator[Said]:
     """Return what is logged."""
-    with structlog.testing.capture_logs() as said:
+    with structlog.testing.capture_logs(processors=[only_known_keys]) as said:
         yield said
 
 

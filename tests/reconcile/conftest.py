@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from fleetsync.log import only_known_keys
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
 from tests.fakes.clock import FakeClock
@@ -26,7 +27,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    with structlog.testing.capture_logs():
+    with structlog.testing.capture_logs(processors=[only_known_keys]):
         yield
 
 
