@@ -12,38 +12,38 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from fleetsync.simulator import control
-from fleetsync.simulator.application import Application
-from fleetsync.simulator.arm import Arm
-from fleetsync.simulator.arm import Frontage as ArmFrontage
-from fleetsync.simulator.arm_lists import DEFAULT_SIZE as ARM_PAGE_SIZE
-from fleetsync.simulator.arm_parts import ArmOptions, assembled, subscription_of
-from fleetsync.simulator.arm_throttles import limits as arm_limits
+from fleetsync.simulator.arm.lists import DEFAULT_SIZE as ARM_PAGE_SIZE
+from fleetsync.simulator.arm.parts import ArmOptions, assembled, subscription_of
+from fleetsync.simulator.arm.service import Arm
+from fleetsync.simulator.arm.service import Frontage as ArmFrontage
+from fleetsync.simulator.arm.throttles import limits as arm_limits
 from fleetsync.simulator.bucket import Limit
-from fleetsync.simulator.cloud_relay import RESOURCE as RELAY_RESOURCE
-from fleetsync.simulator.cloud_relay import CloudRelay, RelayDoorman, Shares
-from fleetsync.simulator.cloud_relay_rosters import HubRoster, OwnRoster
+from fleetsync.simulator.cloud_relay.rosters import HubRoster, OwnRoster
+from fleetsync.simulator.cloud_relay.service import RESOURCE as RELAY_RESOURCE
+from fleetsync.simulator.cloud_relay.service import CloudRelay, RelayDoorman, Shares
 from fleetsync.simulator.configuration import ArmFacts, Facts, HubFacts, RelayFacts, TenantFacts, configuration
 from fleetsync.simulator.counters import Counters, CounterSnapshot, LogLine
 from fleetsync.simulator.desk import Desk
-from fleetsync.simulator.entra import Entra, Registration
+from fleetsync.simulator.entra.service import Entra, Registration
 from fleetsync.simulator.errors import SimulatorError
 from fleetsync.simulator.faults import Fault, Injector, parse_faults
-from fleetsync.simulator.iot_central import Doorman, IotCentral
-from fleetsync.simulator.iot_hub import Frontage, IotHub
-from fleetsync.simulator.iot_hub_auth import Doorman as HubDoorman
-from fleetsync.simulator.iot_hub_auth import built_in_policies
-from fleetsync.simulator.iot_hub_fleet import Fleet
-from fleetsync.simulator.iot_hub_life import HubLife
-from fleetsync.simulator.iot_hub_queries import DEFAULT_SIZE, Queries
-from fleetsync.simulator.iot_hub_registry import Registry
-from fleetsync.simulator.iot_hub_state import HubState
-from fleetsync.simulator.iot_hub_throttles import PATIENCE_S, Quota, limits, most_configurations
+from fleetsync.simulator.iot_central.application import Application
+from fleetsync.simulator.iot_central.service import Doorman, IotCentral
+from fleetsync.simulator.iot_hub.auth import Doorman as HubDoorman
+from fleetsync.simulator.iot_hub.auth import built_in_policies
+from fleetsync.simulator.iot_hub.fleet import Fleet
+from fleetsync.simulator.iot_hub.life import HubLife
+from fleetsync.simulator.iot_hub.queries import DEFAULT_SIZE, Queries
+from fleetsync.simulator.iot_hub.registry import Registry
+from fleetsync.simulator.iot_hub.service import Frontage, IotHub
+from fleetsync.simulator.iot_hub.state import HubState
+from fleetsync.simulator.iot_hub.throttles import PATIENCE_S, Quota, limits, most_configurations
 from fleetsync.simulator.life import Life, Rhythm
 from fleetsync.simulator.server import address_of, listener, served
-from fleetsync.simulator.sphere_legacy import Doorman as SphereDoorman
-from fleetsync.simulator.sphere_legacy import SphereLegacy
-from fleetsync.simulator.sphere_legacy_pages import DEFAULT_SIZE as SPHERE_PAGE_SIZE
-from fleetsync.simulator.sphere_legacy_state import Tenant
+from fleetsync.simulator.sphere_legacy.pages import DEFAULT_SIZE as SPHERE_PAGE_SIZE
+from fleetsync.simulator.sphere_legacy.service import Doorman as SphereDoorman
+from fleetsync.simulator.sphere_legacy.service import SphereLegacy
+from fleetsync.simulator.sphere_legacy.state import Tenant
 from fleetsync.simulator.tls import Folder, prepared
 from fleetsync.simulator.wire import Object, SimRequest, SimResponse
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetsync.simulator.bucket import Limit
-from fleetsync.simulator.iot_hub_throttles import UNLIMITED
+from fleetsync.simulator.iot_hub.throttles import UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

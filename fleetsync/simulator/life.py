@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from random import Random
 
 from fleetsync.simulator import fleet
-from fleetsync.simulator.application import Application
 from fleetsync.simulator.counters import Counters
 from fleetsync.simulator.errors import SimulatorError
+from fleetsync.simulator.iot_central.application import Application
 from fleetsync.simulator.resources import Entry
 
 PACES = {"off": 0.0, "calm": 0.2, "busy": 5.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetsync.simulator import Cloud, Options
-from fleetsync.simulator.arm_fleet import RETUNED
+from fleetsync.simulator.arm.fleet import RETUNED
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("### Azure Sphere before 27 September 2027")[1].split("\n### ")[0]

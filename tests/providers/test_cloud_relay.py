@@ -25,7 +25,7 @@ from fleetsync.errors import (
 from fleetsync.providers.base import Endpoint, Target
 from fleetsync.providers.cloud_relay import DEVICES_AT_ONCE, PROVIDER, VALUES, CloudRelay, FromSource, Settings
 from fleetsync.simulator import Cloud, Options, parse_faults
-from fleetsync.simulator.cloud_relay import Shares
+from fleetsync.simulator.cloud_relay.service import Shares
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp, lost
 from tests.fakes.known import KnownDocuments

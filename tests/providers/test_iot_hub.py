@@ -35,7 +35,7 @@ from fleetsync.providers.iot_hub import (
     succession,
 )
 from fleetsync.simulator import Cloud, Options, parse_faults
-from fleetsync.simulator.iot_hub_fleet import ODD_IDS
+from fleetsync.simulator.iot_hub.fleet import ODD_IDS
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp, is_write, lost, refused

@@ -14,7 +14,7 @@ from fleetsync.errors import ConflictError, InvalidResponseError, RejectedError,
 from fleetsync.providers.base import Endpoint
 from fleetsync.providers.iot_hub_arm import HUB, PROVIDER, TAGS, IotHubArm, Settings
 from fleetsync.simulator import Cloud, Options, parse_faults
-from fleetsync.simulator.arm_routes import HUB as HUB_WORDS
+from fleetsync.simulator.arm.routes import HUB as HUB_WORDS
 from fleetsync.transport.http import Request
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp, lost, refused

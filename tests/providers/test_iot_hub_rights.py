@@ -13,7 +13,7 @@ from fleetsync.errors import AuthError
 from fleetsync.providers.base import Endpoint
 from fleetsync.providers.iot_hub import CONFIGURATION, DOCUMENT, IDENTITY, KIND, TWIN, IotHub, Settings
 from fleetsync.simulator import Cloud, Options
-from fleetsync.simulator.iot_hub_auth import BUILT_IN, Policy, Right
+from fleetsync.simulator.iot_hub.auth import BUILT_IN, Policy, Right
 from fleetsync.transport.auth import Authorized
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.sas import SharedAccessKey

@@ -32,7 +32,7 @@ from fleetsync.providers.sphere_arm import (
     SphereArm,
 )
 from fleetsync.simulator import Cloud, Options, parse_faults
-from fleetsync.simulator.arm_routes import GROUP as GROUP_WORDS
+from fleetsync.simulator.arm.routes import GROUP as GROUP_WORDS
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp, is_write, lost, refused

@@ -12,8 +12,8 @@ from fleetsync.core.model import DEVICE
 from fleetsync.errors import UnreachableError
 from fleetsync.providers.iot_hub import CONFIGURATION, MODULE
 from fleetsync.simulator import parse_faults
-from fleetsync.simulator.iot_hub_fleet import BASELINE_AUTHOR
-from fleetsync.simulator.iot_hub_records import Record
+from fleetsync.simulator.iot_hub.fleet import BASELINE_AUTHOR
+from fleetsync.simulator.iot_hub.records import Record
 from tests.fakes.http import is_write, lost, refused
 from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
 

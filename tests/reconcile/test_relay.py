@@ -11,7 +11,7 @@ from fleetsync.core.model import DEVICE, Page, Resource
 from fleetsync.core.plan import Result
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.providers import cloud_relay
-from fleetsync.simulator.cloud_relay import Shares
+from fleetsync.simulator.cloud_relay.service import Shares
 from fleetsync.transport.retry import Retrying
 from tests.reconcile.rig import SOURCE, Rig, declare
 

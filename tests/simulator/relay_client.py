@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from fleetsync.simulator import Cloud, SimRequest, SimResponse
-from fleetsync.simulator.cloud_relay import Shares
+from fleetsync.simulator.cloud_relay.service import Shares
 from tests.simulator.client import HandClock
 
 WELL = Shares(offline=0, slow=0, rubbish=0, hollow=0, large=0)

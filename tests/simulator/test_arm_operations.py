@@ -8,7 +8,7 @@ import pytest
 from yarl import URL
 
 from fleetsync.simulator import Cloud, Options
-from fleetsync.simulator.arm_routes import GROUP, HUB
+from fleetsync.simulator.arm.routes import GROUP, HUB
 from tests.simulator.client import ArmClient, error_code
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from fleetsync.simulator import Cloud, Options, SimRequest, SimulatorError, parse_faults
-from fleetsync.simulator.cloud_relay import Shares
-from fleetsync.simulator.cloud_relay_rosters import Standing
+from fleetsync.simulator.cloud_relay.rosters import Standing
+from fleetsync.simulator.cloud_relay.service import Shares
 from tests.simulator.client import HandClock
 from tests.simulator.relay_client import WELL, RelayClient, relay_error
 

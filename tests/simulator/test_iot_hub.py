@@ -1,7 +1,7 @@
 import pytest
 
 from fleetsync.simulator import SimRequest, SimulatorError
-from fleetsync.simulator.iot_hub_fleet import ODD_IDS
+from fleetsync.simulator.iot_hub.fleet import ODD_IDS
 from tests.simulator.client import HubClient, error_name
 
 SEEDED = "thermostat-osaka-00016"

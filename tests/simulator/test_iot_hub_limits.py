@@ -2,7 +2,7 @@ import pytest
 
 from fleetsync.simulator import Cloud, Options, SimulatorError
 from fleetsync.simulator.bucket import Bucket, Limit
-from fleetsync.simulator.iot_hub_throttles import limits
+from fleetsync.simulator.iot_hub.throttles import limits
 from tests.simulator.client import HandClock, HubClient, error_name
 
 ALL = "SELECT * FROM devices"

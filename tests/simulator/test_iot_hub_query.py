@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from fleetsync.simulator.iot_hub_query import parse_query
-from fleetsync.simulator.iot_hub_query_tokens import QueryError
+from fleetsync.simulator.iot_hub.query import parse_query
+from fleetsync.simulator.iot_hub.query_tokens import QueryError
 from tests.simulator.client import HubClient, error_name
 
 ALL = "SELECT * FROM devices"

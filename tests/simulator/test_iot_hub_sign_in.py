@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from fleetsync.simulator import SimulatorError
-from fleetsync.simulator.iot_hub_auth import BUILT_IN, Doorman, Policy, signature
+from fleetsync.simulator.iot_hub.auth import BUILT_IN, Doorman, Policy, signature
 from fleetsync.simulator.wire import RefusedError, SimRequest
 from tests.simulator.client import error_name
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fleetsync.simulator.properties import Habit
+from fleetsync.simulator.iot_central.properties import Habit
 from tests.simulator.client import PREVIEW, Client
 
 

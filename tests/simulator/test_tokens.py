@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from fleetsync.simulator.entra.tokens import TokenError, b64url, check_assertion, claims_of, issued, parts
 from fleetsync.simulator.tls import prepared
-from fleetsync.simulator.tokens import TokenError, b64url, check_assertion, claims_of, issued, parts
 from fleetsync.simulator.wire import encoded
 
 NOW = 1_790_000_000.0

@@ -1,0 +1,1 @@
+"""The simulated Azure Resource Manager: Azure Sphere catalogs and IoT Hub resources."""

@@ -1,0 +1,1 @@
+"""The simulated ECLYPSE Cloud Relay and the controllers behind it."""

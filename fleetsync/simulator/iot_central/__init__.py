@@ -1,0 +1,1 @@
+"""The simulated IoT Central application."""

@@ -1,0 +1,1 @@
+"""The simulated legacy API of Azure Sphere."""
