@@ -29,7 +29,7 @@ from fleetsync.core.words import counted
 from fleetsync.errors import FleetsyncError, MirrorError, NotYetError
 from fleetsync.mirror.library import SAFE, check_library
 from fleetsync.mirror.reader import reading
-from fleetsync.reconcile.together import together
+from fleetsync.tasks import together
 from fleetsync.transport.threads import start_in_daemon_thread
 from fleetsync.wiring.rates import limiters_of, scope_of
 

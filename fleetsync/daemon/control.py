@@ -25,7 +25,7 @@ from fleetsync.daemon.sockets import connected, listening
 from fleetsync.daemon.work import Command, Reply
 from fleetsync.errors import FleetsyncError, NotYetError, UsageError
 from fleetsync.reconcile.progress import Progress, Report
-from fleetsync.reconcile.together import together
+from fleetsync.tasks import together
 from fleetsync.transport.threads import start_in_daemon_thread
 
 CarryOut = Callable[[Command, Report], Awaitable[Reply]]

@@ -21,7 +21,7 @@ from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.log import get_log
 from fleetsync.reconcile.cycle import Job
 from fleetsync.reconcile.progress import Report
-from fleetsync.reconcile.together import together
+from fleetsync.tasks import together
 
 STOP_GRACE_S = 3.0
 """So long a page or a write may take to its end when the daemon stops; the whole stop takes under 5 s."""

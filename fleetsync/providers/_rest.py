@@ -2,15 +2,16 @@
 
 import datetime
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from fleetsync.core.document import fault_in
-from fleetsync.core.model import ETag, Resource, ResourceKey, Unreadable
+from fleetsync.core.model import Cursor, ETag, Page, Resource, ResourceKey, Unreadable
 from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
+from fleetsync.transport.http import Response
 
 S = TypeVar("S")
 
@@ -60,15 +61,28 @@ def storable(id: str, document: bytes, made: Callable[[Mapping[str, Any], bytes]
     return made(msgspec.json.decode(document), document)
 
 
-def stored(read: Resource | Unreadable, *, request_id: str | None) -> Resource:
+def asked_for(key: ResourceKey, read: Resource | Unreadable, response: Response) -> Resource:
     """Return what was read of one resource.
 
     Raises:
+        InvalidResponseError: the answer is about another one.
         ResourceError: it cannot be stored.
     """
+    if read.id != key.id:
+        raise InvalidResponseError(f"asked for {key}, the answer is about {read.id!r}", status=response.status)
     if isinstance(read, Unreadable):
-        raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=request_id)
+        raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
     return read
+
+
+def page_of(found: Iterable[Resource | Unreadable], following: str | None = None) -> Page:
+    """Return a page of what was read; without `following`, or where that is empty, it is the last."""
+    read = tuple(found)
+    return Page(
+        resources=tuple(one for one in read if isinstance(one, Resource)),
+        unreadable=tuple(one for one in read if isinstance(one, Unreadable)),
+        next=Cursor(following) if following else None,
+    )
 
 
 def text(document: Mapping[str, Any], name: str) -> str | None:

@@ -5,7 +5,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from fleetsync.clock import Clock
 from fleetsync.core.kind import Kind
@@ -14,6 +14,8 @@ from fleetsync.core.operation import Followed, Operation
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, Objection
 from fleetsync.transport.http import Http
+
+S = TypeVar("S")
 
 
 class Source(Protocol):
@@ -40,7 +42,7 @@ class Source(Protocol):
 
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
         """Return a part that listings do not carry (`TypeSpec.details`), as it is now."""
-        ...
+        raise LookupError(f"no part {part!r} of {key} to read")
 
     async def detail_at(self, key: ResourceKey, part: Part, paths: Collection[Path]) -> Detail:  # noqa: ARG002 - for those that have any
         """Return such a part; of one that is read piecemeal (`TypeSpec.piecemeal`) what is at these declared paths."""
@@ -144,6 +146,12 @@ class Endpoint:
     known: Known
     clock: Clock
     settings: object
+
+    def own(self, type: type[S]) -> S:
+        """Return the settings as what the kind says they are."""
+        if not isinstance(self.settings, type):
+            raise TypeError(f"settings of another kind: {self.settings!r}")
+        return self.settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ from fleetsync.errors import (
 )
 from fleetsync.providers._rest import segment
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
+from fleetsync.tasks import together
 from fleetsync.transport.http import Request, Response
 
 VALUES = Part("values")
@@ -188,9 +189,7 @@ class CloudRelay(Target):
     kind: ClassVar[Kind] = KIND
 
     def __init__(self, endpoint: Endpoint) -> None:
-        settings = endpoint.settings
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings of another kind: {settings!r}")
+        settings = endpoint.own(Settings)
         self.name = endpoint.name
         self._http = endpoint.http
         self._known = endpoint.known
@@ -213,7 +212,7 @@ class CloudRelay(Target):
         ids = await self._ids_after(cursor or "", _PAGE_SIZE + 1)
         heard = _Heard()
         here = ids[:_PAGE_SIZE]
-        async with _together() as group:
+        async with together() as group:
             tasks = [group.create_task(self._describe(id, heard)) for id in here]
         heard.check()
         following = Cursor(here[-1]) if len(ids) > len(here) else None
@@ -232,14 +231,10 @@ class CloudRelay(Target):
         heard.check()
         return device
 
-    async def detail(self, key: ResourceKey, part: Part) -> Detail:
-        """Raise: nothing is read but what declarations name."""
-        raise LookupError(f"no part {part!r} of {key} to read without its paths")
-
     async def detail_at(self, key: ResourceKey, part: Part, paths: Collection[Path]) -> Detail:
         """Return the declared paths of a device as they are now; null where the controller has no such."""
         if part != VALUES:
-            raise LookupError(f"no part {part!r} of {key} to read")
+            return await super().detail_at(key, part, paths)
         heard = _Heard()
         found: dict[str, object] = {}
         async with self._turn(key.id):
@@ -456,16 +451,6 @@ def _value_of(document: bytes) -> object:
     """Return a property as declarations are compared with it: its value alone."""
     decoded: Any = msgspec.json.decode(document)
     return {"value": decoded["value"]} if isinstance(decoded, dict) and "value" in decoded else {}
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """Give a task group that raises its first error as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
 
 
 def _scope(url: str, _settings: object) -> str:

@@ -41,9 +41,19 @@ from fleetsync.core.model import (
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, GuardKind
 from fleetsync.errors import InvalidResponseError, ResourceError
-from fleetsync.providers._rest import fits_if_match, flag, identified, if_match, segment, storable, stored, text
+from fleetsync.providers._rest import (
+    asked_for,
+    fits_if_match,
+    flag,
+    identified,
+    if_match,
+    page_of,
+    segment,
+    storable,
+    text,
+)
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
-from fleetsync.transport.http import Request, Response
+from fleetsync.transport.http import Request
 
 PREVIEW: Literal["2022-10-31-preview"] = "2022-10-31-preview"
 STABLE: Literal["2022-07-31"] = "2022-07-31"
@@ -203,9 +213,7 @@ class IotCentral(Target):
     kind: ClassVar[Kind] = KIND
 
     def __init__(self, endpoint: Endpoint) -> None:
-        settings = endpoint.settings
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings of another kind: {settings!r}")
+        settings = endpoint.own(Settings)
         self.name = endpoint.name
         self._http = endpoint.http
         self._base = endpoint.url.rstrip("/")
@@ -219,24 +227,17 @@ class IotCentral(Target):
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
         answer = replace(response, body=parsable(response.body)).decode(_List)
         read = [_read(place, bytes(raw)) for raw in answer.value]
-        return Page(
-            resources=tuple(one for one in read if isinstance(one, Resource)),
-            unreadable=tuple(one for one in read if isinstance(one, Unreadable)),
-            next=Cursor(answer.nextLink) if answer.nextLink else None,
-        )
+        return page_of(read, answer.nextLink)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""
         response = await self._http.send(Request(method="GET", url=self._url(key), operation="read"))
-        resource = _resource(_PLACES[key.type], response)
-        if resource.id != key.id:
-            raise InvalidResponseError(f"asked for {key}, the answer is about {resource.id!r}", status=response.status)
-        return resource
+        return asked_for(key, _read(_PLACES[key.type], parsable(response.body)), response)
 
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
         """Return a device's properties as they are now."""
         if part != PROPERTIES:
-            raise LookupError(f"no part {part!r} to read")
+            return await super().detail(key, part)
         response = await self._http.send(Request(method="GET", url=self._properties_url(key), operation="read"))
         if fault := fault_in(response.body):
             raise ResourceError(f"the properties of {key} cannot be stored: {fault}", request_id=response.request_id)
@@ -290,10 +291,6 @@ class IotCentral(Target):
         # Without it the preview hides, and refuses, properties that the device's template lacks.
         unmodeled = "&unmodeled=true" if self._version == PREVIEW else ""
         return f"{self._base}/api/devices/{segment(key.id, key)}/properties?api-version={self._version}{unmodeled}"
-
-
-def _resource(place: _Place, response: Response) -> Resource:
-    return stored(_read(place, parsable(response.body)), request_id=response.request_id)
 
 
 def _read(place: _Place, document: bytes) -> Resource | Unreadable:

@@ -46,13 +46,14 @@ from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError,
 from fleetsync.providers._iot_hub_limits import fault_at, size_fault
 from fleetsync.providers._iot_hub_rates import DAILY, OPERATIONS, quota
 from fleetsync.providers._rest import (
+    asked_for,
     fits_if_match,
     identified,
     if_match,
     instant,
+    page_of,
     segment,
     storable,
-    stored,
     text,
     whole,
 )
@@ -267,9 +268,7 @@ class IotHub(Target):
     kind: ClassVar[Kind] = KIND
 
     def __init__(self, endpoint: Endpoint) -> None:
-        settings = endpoint.settings
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings of another kind: {settings!r}")
+        settings = endpoint.own(Settings)
         self.name = endpoint.name
         self._http = endpoint.http
         self._base = endpoint.url.rstrip("/")
@@ -295,7 +294,7 @@ class IotHub(Target):
             )
         )
         following = response.headers.get("x-ms-continuation")
-        return _page(response, _read_twin, Cursor(following) if following else None)
+        return _page(response, _read_twin, following)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a twin, or a configuration, as it is now."""
@@ -304,10 +303,7 @@ class IotHub(Target):
         else:
             request, read = self._get(self._twin_path(key), "twin_read"), _read_twin
         response = await self._found(request)
-        resource = stored(read(parsable(response.body)), request_id=response.request_id)
-        if resource.id != key.id:
-            raise InvalidResponseError(f"asked for {key}, the answer is about {resource.id!r}", status=response.status)
-        return resource
+        return asked_for(key, read(parsable(response.body)), response)
 
     async def count(self, type: ResourceType) -> int | None:
         """Return how many devices the registry counts; for what else there is it has no count."""
@@ -319,7 +315,7 @@ class IotHub(Target):
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
         """Return of a device's identity what tells it from another that had the same id; listings carry the rest."""
         if part != IDENTITY:
-            raise LookupError(f"no part {part!r} of {key} to read")
+            return await super().detail(key, part)
         return _incarnation(key, await self._found(self._get(_identity_path(key), "registry")))
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:  # noqa: ARG002 - the contract's
@@ -450,14 +446,10 @@ def _incarnation(key: ResourceKey, response: Response) -> Detail:
     return Detail(id=key.id, part=IDENTITY, document=document)
 
 
-def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], following: Cursor | None = None) -> Page:
+def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], following: str | None = None) -> Page:
     body = Response(status=response.status, headers=response.headers, body=parsable(response.body))
     found = [read(bytes(raw)) for raw in body.decode(list[msgspec.Raw])]
-    return Page(
-        resources=tuple(one for one in found if isinstance(one, Resource)),
-        unreadable=tuple(one for one in found if isinstance(one, Unreadable)),
-        next=following,
-    )
+    return page_of(found, following)
 
 
 def _read_twin(document: bytes) -> Resource | Unreadable:

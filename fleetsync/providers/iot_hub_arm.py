@@ -21,7 +21,6 @@ from fleetsync.core.kind import ANY, Column, ColumnType, Cost, Kind, TypeSpec, W
 from fleetsync.core.merge_patch import apply_patch
 from fleetsync.core.model import (
     Cursor,
-    Detail,
     ETag,
     Facts,
     Page,
@@ -33,9 +32,9 @@ from fleetsync.core.model import (
 )
 from fleetsync.core.operation import LASTS_S, Followed, Operation
 from fleetsync.core.plan import Change, Guard, GuardKind
-from fleetsync.errors import ConflictError, InvalidResponseError, ResourceError, TransientError
+from fleetsync.errors import ConflictError, ResourceError, TransientError
 from fleetsync.providers._arm import METHODS, OPERATIONS, SCOPE, URL, Arm, Listed, key_of, quota, scope, tags_in
-from fleetsync.providers._rest import identified, storable, stored, text
+from fleetsync.providers._rest import asked_for, identified, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 
 HUB = ResourceType("hub")
@@ -104,9 +103,7 @@ class IotHubArm(Target):
     kind: ClassVar[Kind] = KIND
 
     def __init__(self, endpoint: Endpoint) -> None:
-        settings = endpoint.settings
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings of another kind: {settings!r}")
+        settings = endpoint.own(Settings)
         self.name = endpoint.name
         self._arm = Arm(endpoint, settings.subscription, settings.api_version)
         group = "" if settings.resource_group is None else f"/resourceGroups/{settings.resource_group}"
@@ -116,23 +113,12 @@ class IotHubArm(Target):
         """Return the first page, or the one at `cursor`; each hub costs two more requests."""
         listed: Listed = await (self._arm.list(self._list) if cursor is None else self._arm.next_page(cursor))
         found = [await self._complete(item) for item in listed.items]
-        return Page(
-            resources=tuple(one for one in found if isinstance(one, Resource)),
-            unreadable=tuple(one for one in found if isinstance(one, Unreadable)),
-            next=None if listed.next is None else Cursor(listed.next),
-        )
+        return page_of(found, listed.next)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a hub as it is now."""
         response = await self._arm.get(self._id(key))
-        resource = stored(await self._complete(response.body), request_id=response.request_id)
-        if resource.id != key.id:
-            raise InvalidResponseError(f"asked for {key}, the answer is about {resource.id!r}", status=response.status)
-        return resource
-
-    async def detail(self, key: ResourceKey, part: Part) -> Detail:
-        """Raise: listings carry everything."""
-        raise LookupError(f"no part {part!r} of {key} to read")
+        return asked_for(key, await self._complete(response.body), response)
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:  # noqa: ARG002 - the contract's
         """Return the tags."""

@@ -28,7 +28,6 @@ from fleetsync.core.merge_patch import apply_patch
 from fleetsync.core.model import (
     DEVICE,
     Cursor,
-    Detail,
     ETag,
     Facts,
     Page,
@@ -43,7 +42,7 @@ from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Objection
 from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError, TransientError
 from fleetsync.providers._arm import METHODS, OPERATIONS, SCOPE, URL, Arm, Listed, key_of, quota, scope, tags_in
-from fleetsync.providers._rest import fits_if_match, identified, instant, storable, stored, text
+from fleetsync.providers._rest import asked_for, fits_if_match, identified, instant, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.http import Response
 
@@ -221,9 +220,7 @@ class SphereArm(Target):
     kind: ClassVar[Kind] = KIND
 
     def __init__(self, endpoint: Endpoint) -> None:
-        settings = endpoint.settings
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings of another kind: {settings!r}")
+        settings = endpoint.own(Settings)
         self.name = endpoint.name
         self._known = endpoint.known
         self._arm = Arm(endpoint, settings.subscription, settings.api_version)
@@ -241,7 +238,7 @@ class SphereArm(Target):
             listed = await (self._arm.list(self._catalog_list) if cursor is None else self._arm.next_page(cursor))
             found = [_read(type, item) for item in listed.items]
             mine = [one for one in found if self._is_mine(one.id)]
-            return _page(mine, None if listed.next is None else Cursor(listed.next))
+            return page_of(mine, None if listed.next is None else Cursor(listed.next))
         at = _At(None, await self._catalogs()) if cursor is None else _decoded(cursor)
         if at.link is not None:
             listed, rest = await self._arm.next_page(at.link), at.rest
@@ -252,7 +249,7 @@ class SphereArm(Target):
         following = _At(listed.next, rest)
         is_last = listed.next is None and not rest
         onward = None if is_last else Cursor(msgspec.json.encode(following).decode())
-        return _page([_read(type, item) for item in listed.items], onward)
+        return page_of([_read(type, item) for item in listed.items], onward)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now; a device also where it was moved to."""
@@ -260,10 +257,6 @@ class SphereArm(Target):
             return await self._read_device(key)
         response = await self._arm.get(self._id(key))
         return _stored(key, response)
-
-    async def detail(self, key: ResourceKey, part: Part) -> Detail:
-        """Raise: listings carry everything."""
-        raise LookupError(f"no part {part!r} of {key} to read")
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:  # noqa: ARG002 - the contract's
         """Return the group of a device as "product/group", the settings of a group, the tags of a catalog."""
@@ -438,19 +431,8 @@ def _decoded(cursor: Cursor) -> _At:
         raise InvalidResponseError("a cursor that is none of ours") from error
 
 
-def _page(found: Sequence[Resource | Unreadable], onward: Cursor | None) -> Page:
-    return Page(
-        resources=tuple(one for one in found if isinstance(one, Resource)),
-        unreadable=tuple(one for one in found if isinstance(one, Unreadable)),
-        next=onward,
-    )
-
-
 def _stored(key: ResourceKey, response: Response) -> Resource:
-    resource = stored(_read(key.type, response.body, etag=_etag(response)), request_id=response.request_id)
-    if resource.id != key.id:
-        raise InvalidResponseError(f"asked for {key}, the answer is about {resource.id!r}", status=response.status)
-    return resource
+    return asked_for(key, _read(key.type, response.body, etag=_etag(response)), response)
 
 
 def _etag(response: Response) -> ETag | None:

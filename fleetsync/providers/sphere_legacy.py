@@ -34,7 +34,6 @@ from fleetsync.core.kind import Column, ColumnType, Cost, Ending, Kind, Quota, T
 from fleetsync.core.model import (
     DEVICE,
     Cursor,
-    Detail,
     Facts,
     Page,
     Part,
@@ -46,7 +45,7 @@ from fleetsync.core.model import (
 from fleetsync.core.operation import LASTS_S, Followed, Operation, Standing
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Objection
 from fleetsync.errors import AuthError, InvalidResponseError, NotFoundError, ResourceError
-from fleetsync.providers._rest import identified, instant, segment, storable, stored, text
+from fleetsync.providers._rest import asked_for, identified, instant, page_of, segment, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.fault import shown
 from fleetsync.transport.http import Request, Response
@@ -273,9 +272,7 @@ class SphereLegacy(Target):
     kind: ClassVar[Kind] = KIND
 
     def __init__(self, endpoint: Endpoint) -> None:
-        settings = endpoint.settings
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings of another kind: {settings!r}")
+        settings = endpoint.own(Settings)
         self.name = endpoint.name
         self._http = endpoint.http
         self._tenant = settings.tenant
@@ -299,7 +296,7 @@ class SphereLegacy(Target):
         if type == DEPLOYMENT:
             return await self._deployments(cursor)
         answer = await self._list(_LISTS[type], cursor)
-        return _page([_read(type, bytes(raw)) for raw in answer.Items], answer.ContinuationToken)
+        return page_of([_read(type, bytes(raw)) for raw in answer.Items], answer.ContinuationToken)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now.
@@ -311,10 +308,6 @@ class SphereLegacy(Target):
             raise ResourceError(f"{key}: the service has no way to read one alone")
         response = await self._http.send(Request(method="GET", url=self._url(key), operation="read"))
         return _resource(key, response)
-
-    async def detail(self, key: ResourceKey, part: Part) -> Detail:
-        """Listings carry everything."""
-        raise LookupError(f"{key}: no part {part!r} to read")
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:  # noqa: ARG002 - there are none
         """Return a device's `group`, or what of a group can be set, spelled as its PATCH is, with enums by name."""
@@ -396,17 +389,17 @@ class SphereLegacy(Target):
         if not walk.groups:
             answer = await self._list(_LISTS[DEVICE_GROUP], walk.more)
             groups = [identified(bytes(raw), _Named, "device groups").Id.lower() for raw in answer.Items]
-            return _page([], _following(_Walk(groups=groups, more=answer.ContinuationToken or None)))
+            return page_of([], _following(_Walk(groups=groups, more=answer.ContinuationToken or None)))
         group, *others = walk.groups
         try:
             answer = await self._list(f"devicegroups/{segment(group, self._key_of(group))}/deployments", walk.token)
         except NotFoundError:
             # It was deleted since the groups were listed, and its deployments with it.
-            return _page([], _following(_Walk(groups=others, more=walk.more)))
+            return page_of([], _following(_Walk(groups=others, more=walk.more)))
         read = [_read(DEPLOYMENT, bytes(raw), group) for raw in answer.Items]
         if answer.ContinuationToken:
-            return _page(read, _following(_Walk(groups=walk.groups, token=answer.ContinuationToken, more=walk.more)))
-        return _page(read, _following(_Walk(groups=others, more=walk.more)))
+            return page_of(read, _following(_Walk(groups=walk.groups, token=answer.ContinuationToken, more=walk.more)))
+        return page_of(read, _following(_Walk(groups=others, more=walk.more)))
 
     def _key_of(self, group: str) -> ResourceKey:
         return ResourceKey(self.name, DEVICE_GROUP, group)
@@ -420,19 +413,8 @@ def _following(walk: _Walk) -> str | None:
     return msgspec.json.encode(walk).decode() if walk.groups or walk.more else None
 
 
-def _page(read: Sequence[Resource | Unreadable], following: str | None) -> Page:
-    return Page(
-        resources=tuple(one for one in read if isinstance(one, Resource)),
-        unreadable=tuple(one for one in read if isinstance(one, Unreadable)),
-        next=Cursor(following) if following else None,
-    )
-
-
 def _resource(key: ResourceKey, response: Response) -> Resource:
-    resource = stored(_read(key.type, parsable(response.body)), request_id=response.request_id)
-    if resource.id != key.id:
-        raise InvalidResponseError(f"asked for {key}, the answer is about {resource.id!r}", status=response.status)
-    return resource
+    return asked_for(key, _read(key.type, parsable(response.body)), response)
 
 
 def _read(type: ResourceType, document: bytes, group: str = "") -> Resource | Unreadable:

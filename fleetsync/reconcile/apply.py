@@ -29,7 +29,8 @@ from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Target, Written
 from fleetsync.reconcile.current import Current, current_of, read_part
 from fleetsync.reconcile.settlement import Settlement, not_taken_over
-from fleetsync.reconcile.together import MOST_TROUBLES, Crew, Hands, together
+from fleetsync.reconcile.together import MOST_TROUBLES, Crew, Hands
+from fleetsync.tasks import together
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
 from fleetsync.reconcile.doubts import settled
-from fleetsync.reconcile.together import Hands, together
+from fleetsync.reconcile.together import Hands
+from fleetsync.tasks import together
 
 # One transaction holds at most this: a kill costs no more.
 MOST_PAGES = 100

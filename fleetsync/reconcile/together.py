@@ -1,11 +1,11 @@
-"""Several things at once, all of them owned."""
+"""Work on many resources at once, and when the trouble of single ones is that of the whole service."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from fleetsync.errors import AuthError, InvalidResponseError, ResourceError, SourceError, ThrottledError, TransientError
+from fleetsync.tasks import together
 
 T = TypeVar("T")
 
@@ -24,16 +24,6 @@ MOST_TROUBLES = 5
 _FORBIDDEN = 403
 # So many times as many as there should be are too many; fewer come in useful again.
 _TOO_MANY = 2
-
-
-@contextlib.asynccontextmanager
-async def together() -> AsyncIterator[asyncio.TaskGroup]:
-    """Give a task group that raises its first error as it is: callers ask for its class, not for a group of it."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
 
 
 def is_about_one(error: SourceError) -> bool:

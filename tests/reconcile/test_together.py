@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from fleetsync.errors import NotFoundError, ServerFaultError, ThrottledError
-from fleetsync.reconcile.together import MOST_TROUBLES, Batches, Crew, each, together
+from fleetsync.reconcile.together import MOST_TROUBLES, Batches, Crew, each
+from fleetsync.tasks import together
 from tests.fakes.clock import settle
 
 
