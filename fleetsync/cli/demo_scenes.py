@@ -9,6 +9,7 @@ from fleetsync.clock import Clock
 from fleetsync.core.declaration import Missing
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.path import render
+from fleetsync.daemon.parts import job_of
 from fleetsync.errors import FleetsyncError
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.mirror.reader import reading
@@ -16,7 +17,7 @@ from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.simulator import Cloud
 from fleetsync.wiring.configuration import Configuration
-from fleetsync.wiring.sources import Connected, job_of
+from fleetsync.wiring.sources import Connected, orders_of
 
 CENTRAL, HUB = "central", "hub"
 
@@ -239,7 +240,7 @@ class Show:
         return finished
 
     def _job(self, part: Connected, report: Report) -> Job:
-        return job_of(part, self.configuration, self.mirror, self.clock, report)
+        return job_of(part.link, part.settings, orders_of(self.configuration), self.mirror, self.clock, report)
 
 
 def _shown(value: Json | Missing) -> str:

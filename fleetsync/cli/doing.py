@@ -9,6 +9,7 @@ from typing import Any
 from fleetsync import log
 from fleetsync.cli import output, progress
 from fleetsync.cli.invocation import Invocation
+from fleetsync.core.counts import COUNTS
 from fleetsync.core.words import counted
 from fleetsync.daemon.control import hand_over, socket_file
 from fleetsync.daemon.work import Command, Name, Reply, SourceReply
@@ -16,10 +17,7 @@ from fleetsync.wiring.configuration import read_configuration
 from fleetsync.wiring.sources import working
 
 _RECOVERED = "recovered"
-_COUNTS = (
-    *("listed", "added", "updated", "gone", "planned", "applied", _RECOVERED),
-    *("conflicted", "failed", "requests", "throttled"),
-)
+_UNSAID = frozenset({"pages", "unchanged", "waited_s"})
 _MAKING = frozenset({"sync", "apply"})
 """The commands that make a database where there is none."""
 
@@ -101,7 +99,7 @@ def _show_cycles(reply: Reply) -> None:
     cycles = {one.source: (_listing(one), _counts(one)) for one in reply.sources if one.cycle is not None}
     found = {name for _, counts in cycles.values() for name, count in counts.items() if count}
     if output.is_terminal():
-        shown = [name for name in _COUNTS if name in {"listed", *found}]
+        shown = [name for name in (*COUNTS, _RECOVERED) if name in {"listed", *found}]
         rows = [(source, listing, *(counts[name] for name in shown)) for source, (listing, counts) in cycles.items()]
         output.table(("source", "listing", *shown), rows)
     else:
@@ -115,7 +113,7 @@ def _show_cycles(reply: Reply) -> None:
 
 def _counts(one: SourceReply) -> dict[str, int]:
     """Return what a cycle counted; what an earlier process had written is not among what this one applied."""
-    counts = {name: int(one.counts.get(name, 0)) for name in _COUNTS}
+    counts = {name: int(one.counts.get(name, 0)) for name in COUNTS if name not in _UNSAID}
     return counts | {"applied": counts["applied"] - one.recovered, _RECOVERED: one.recovered}
 
 

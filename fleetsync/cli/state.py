@@ -12,6 +12,7 @@ from fleetsync.cli.invocation import Invocation
 from fleetsync.cli.warnings import ending, ending_services, sqlite_warnings, wal_bytes, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.core.counts import COUNTS
 from fleetsync.core.words import counted
 from fleetsync.errors import Problem
 from fleetsync.mirror.lock import is_locked, lock_file
@@ -19,10 +20,7 @@ from fleetsync.mirror.reader import Reader, reading
 from fleetsync.wiring.rates import budget_of
 
 _SOURCES = "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error"
-_CYCLES = (
-    "id, source, started_at, finished_at, outcome, complete, pages, listed, added, updated, unchanged, gone, planned,"
-    " applied, conflicted, failed, requests, throttled, waited_s, error"
-)
+_CYCLES = ", ".join(("id, source, started_at, finished_at, outcome, complete", *COUNTS, "error"))
 _DISPUTES = (
     "SELECT source, type, path, declaration, \"by\", COUNT(*), MIN(resource_id) FROM drift WHERE state = 'conflict'"
     ' GROUP BY source, type, path, declaration, "by" ORDER BY 1, 2, 3'

@@ -22,6 +22,18 @@ ABSENT = Missing.ABSENT
 UNKNOWN = Missing.UNKNOWN
 
 
+def agree(one: Json | Missing, other: Json | Missing, *, folds: bool = False) -> bool:
+    """Say whether two values, or what stands where no value does, are the same.
+
+    `folds`: texts that differ in letter case only are one value.
+    """
+    if isinstance(one, Missing) or isinstance(other, Missing):
+        return one is other
+    if folds and isinstance(one, str) and isinstance(other, str):
+        return one.casefold() == other.casefold()
+    return same(one, other)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
     """A selector and what its resources should look like.
@@ -88,18 +100,12 @@ def merge(declarations: Iterable[Declaration]) -> Wish:
             if not rivals:
                 kept.append((path, value, [declaration]))
             for rival_path, rival_value, owners in rivals:
-                if rival_path == path and _agree(rival_value, value):
+                if rival_path == path and agree(rival_value, value):
                     owners.append(declaration)
                 elif owners[0].priority == declaration.priority:
                     contradictions.append(_contradiction(path, owners[0], declaration))
     leaves = (Wanted(path=p, value=v, declarations=tuple(d.name for d in o)) for p, v, o in kept)
     return Wish(leaves=tuple(sorted(leaves, key=lambda leaf: leaf.path)), contradictions=tuple(contradictions))
-
-
-def _agree(one: Json | Missing, other: Json | Missing) -> bool:
-    if isinstance(one, Missing) or isinstance(other, Missing):
-        return one is other
-    return same(one, other)
 
 
 def _contradiction(path: Path, one: Declaration, other: Declaration) -> Contradiction:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wish
+from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wish, agree
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.merge_patch import Json, patch_of, same
+from fleetsync.core.merge_patch import Json, patch_of
 from fleetsync.core.model import ETag, Part, ResourceKey
 from fleetsync.core.path import Path
 
@@ -55,11 +55,7 @@ class Leaf:
     @property
     def is_met(self) -> bool:
         """Say whether it is as declared."""
-        if isinstance(self.actual, Missing) or isinstance(self.declared, Missing):
-            return self.actual is self.declared
-        if self.folds and isinstance(self.actual, str) and isinstance(self.declared, str):
-            return self.actual.casefold() == self.declared.casefold()
-        return same(self.actual, self.declared)
+        return agree(self.actual, self.declared, folds=self.folds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from fleetsync.daemon import systemd
 from fleetsync.daemon.health import Health
 from fleetsync.daemon.heartbeats import Heartbeats, feed_watchdog
 from fleetsync.daemon.loop import Charge, Loop, Surroundings, attempt
-from fleetsync.daemon.parts import Link, Orders, Parts
+from fleetsync.daemon.parts import Link, Orders, Parts, job_of
 from fleetsync.daemon.turns import Turn
 from fleetsync.daemon.work import Command, MakeJob, Reply, Work
 from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
@@ -147,16 +147,7 @@ class Daemon:
             await Loop(charge, turn, self._around).run()
 
     def _job(self, settings: SourceSettings, link: Link, report: Report) -> Job:
-        return Job(
-            source=link.source,
-            settings=settings,
-            meter=link.meter,
-            mirror=self._parts.mirror,
-            clock=self._parts.clock,
-            declarations=self._orders.declarations,
-            longest_s=self._orders.longest_s,
-            report=report,
-        )
+        return job_of(link, settings, self._orders, self._parts.mirror, self._parts.clock, report)
 
     async def _end(self, name: str, *, grace_s: float) -> None:
         await self._turns[name].end(self._parts.clock, grace_s=grace_s)

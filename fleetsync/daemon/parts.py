@@ -10,7 +10,8 @@ from fleetsync.config.settings import SourceSettings
 from fleetsync.core.declaration import Declaration
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
-from fleetsync.reconcile.cycle import Meter
+from fleetsync.reconcile.cycle import Job, Meter
+from fleetsync.reconcile.progress import Report, silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,22 @@ class Link:
     source: Source
     meter: Meter
     expires_at: Callable[[], datetime.datetime | None]
+
+
+def job_of(
+    link: Link, settings: SourceSettings, orders: Orders, mirror: Mirror, clock: Clock, report: Report = silent
+) -> Job:
+    """Return what a cycle of a source works with."""
+    return Job(
+        source=link.source,
+        settings=settings,
+        meter=link.meter,
+        mirror=mirror,
+        clock=clock,
+        declarations=orders.declarations,
+        longest_s=orders.longest_s,
+        report=report,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

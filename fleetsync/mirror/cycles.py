@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from fleetsync.clock import Clock
+from fleetsync.core.counts import Counts
 from fleetsync.core.model import CycleId
 from fleetsync.core.words import counted
 from fleetsync.errors import ConfigError, FleetsyncError, Problem, UsageError
@@ -36,25 +37,6 @@ class SourceRow:
     url: str
     mode: str
     identity: str
-
-
-@dataclass(slots=True, kw_only=True)
-class Counts:
-    """What one cycle did; the columns of `cycles`."""
-
-    pages: int = 0
-    listed: int = 0
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    gone: int = 0
-    planned: int = 0
-    applied: int = 0
-    conflicted: int = 0
-    failed: int = 0
-    requests: int = 0
-    throttled: int = 0
-    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from fleetsync.core.counts import COUNTS
+
 
 def text_of(at: datetime.datetime) -> str:
     """Return an instant as the database writes it: `2026-11-21T18:04:05.123Z`. Sorts as it runs.
@@ -52,22 +54,6 @@ class UtcDateTime(types.TypeDecorator[datetime.datetime]):
 JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
 
 metadata = MetaData()
-
-COUNTS = (
-    "pages",
-    "listed",
-    "added",
-    "updated",
-    "unchanged",
-    "gone",
-    "planned",
-    "applied",
-    "conflicted",
-    "failed",
-    "requests",
-    "throttled",
-)
-"""What a cycle counts; each is a column of `cycles`."""
 
 source = Table(
     "source",
@@ -103,8 +89,10 @@ cycle = Table(
     Column("finished_at", UtcDateTime),
     Column("outcome", Text, nullable=False),
     Column("complete", Boolean, nullable=False, default=False),
-    *(Column(name, Integer, nullable=False, default=0) for name in COUNTS),
-    Column("waited_s", types.Float, nullable=False, default=0.0),
+    *(
+        Column(name, types.Float if held is float else Integer, nullable=False, default=0)
+        for name, held in COUNTS.items()
+    ),
     Column("error", Text),
     Index("cycle_by_source", "source", "id"),
     sqlite_autoincrement=True,

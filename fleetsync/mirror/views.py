@@ -7,6 +7,7 @@ brings its views along. Both SQLite and PostgreSQL understand the SQL.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fleetsync.core.counts import COUNTS
 from fleetsync.core.kind import Column, ColumnType, Kind
 from fleetsync.core.model import DEVICE, ResourceType
 
@@ -80,9 +81,9 @@ _FIXED = {
         " FROM write w JOIN source s ON s.name = w.source AND s.configured"
     ),
     "cycles": (
-        "SELECT y.id, y.source, y.started_at, y.finished_at, y.outcome, y.complete, y.pages, y.listed, y.added,"
-        " y.updated, y.unchanged, y.gone, y.planned, y.applied, y.conflicted, y.failed, y.requests, y.throttled,"
-        " y.waited_s, y.error FROM cycle y JOIN source s ON s.name = y.source AND s.configured"
+        "SELECT y.id, y.source, y.started_at, y.finished_at, y.outcome, y.complete,"
+        f" {', '.join(f'y.{name}' for name in COUNTS)}, y.error"
+        " FROM cycle y JOIN source s ON s.name = y.source AND s.configured"
     ),
     "sources": (
         "SELECT s.name, s.kind, s.url, s.mode,"

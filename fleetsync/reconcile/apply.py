@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from fleetsync.clock import Clock
+from fleetsync.core.declaration import agree
 from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey
 from fleetsync.core.operation import LASTS_S, Operation
 from fleetsync.core.plan import Change, GuardKind, Leaf, Outcome, Result, actual_at, dropped
@@ -196,7 +197,7 @@ class Apply:
             fresh = replace(leaf, actual=actual_at(current.document, leaf.path))
             if fresh.is_met:
                 continue
-            if self._reviewed is not None and not replace(fresh, declared=leaf.actual).is_met:
+            if self._reviewed is not None and not agree(fresh.actual, leaf.actual, folds=leaf.folds):
                 return _Unsent(result=Result.CONFLICT, error="a declared value moved since the plan was reviewed")
             unmet.append(fresh)
         if not unmet:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import SourceSettings
+from fleetsync.core.counts import Counts
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import CycleId, ListingId, ResourceKey, ResourceType
@@ -21,7 +22,7 @@ from fleetsync.errors import (
     UnsafePlanError,
 )
 from fleetsync.log import get_log
-from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.cycles import Ending
 from fleetsync.mirror.journal import OpenWrite
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fleetsync.core.declaration import ABSENT, UNKNOWN
+from fleetsync.core.declaration import ABSENT, UNKNOWN, agree
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import ETag, Part, ResourceKey, ResourceType
 from fleetsync.core.path import parse, render
@@ -216,8 +216,4 @@ def _both(old: Sequence[Leaf], new: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:
 
 def _same(one: Leaf, other: Leaf) -> bool:
     """Say whether a leaf is as it was when it was reviewed, and is to become the same."""
-    return _equal(one.actual, other.actual) and _equal(one.declared, other.declared)
-
-
-def _equal(one: Json, other: Json) -> bool:
-    return Leaf(path=(), actual=one, declared=other, declarations=()).is_met
+    return agree(one.actual, other.actual, folds=other.folds) and agree(one.declared, other.declared, folds=other.folds)

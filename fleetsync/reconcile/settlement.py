@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fleetsync.clock import Clock
-from fleetsync.core.declaration import ABSENT
+from fleetsync.core.declaration import ABSENT, agree
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Detail, Resource
 from fleetsync.core.operation import Followed, Standing, pause_s
 from fleetsync.core.path import Path, leaves, render
-from fleetsync.core.plan import Leaf, Outcome, Result, actual_at
+from fleetsync.core.plan import Outcome, Result, actual_at
 from fleetsync.errors import DeviceFaultError, InvalidResponseError, ResourceError, TransientError
 from fleetsync.mirror.journal import OpenWrite
 from fleetsync.mirror.mirror import Mirror
@@ -157,14 +157,8 @@ def not_shown(patch: Mapping[str, Json], current: Current, spec: TypeSpec) -> li
     missing = []
     for path, value in leaves(patch):
         writable = spec.writable_at(path)
-        leaf = Leaf(
-            path=path,
-            actual=actual_at(current.document, path),
-            declared=ABSENT if value is None else value,
-            declarations=(),
-            folds=writable is not None and writable.folds,
-        )
-        if not leaf.is_met:
+        folds = writable is not None and writable.folds
+        if not agree(actual_at(current.document, path), ABSENT if value is None else value, folds=folds):
             missing.append(path)
     return missing
 

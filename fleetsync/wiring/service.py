@@ -15,9 +15,9 @@ from fleetsync.mirror.mirror import Mirror
 from fleetsync.transport.limiter import Limiter
 from fleetsync.transport.session import open_session
 from fleetsync.transport.threads import start_in_daemon_thread
-from fleetsync.wiring.configuration import Configuration, longest_ages_s, read_configuration
+from fleetsync.wiring.configuration import Configuration, read_configuration
 from fleetsync.wiring.rates import budgets_of, keep_all, limiters_of, remembered, scope_of
-from fleetsync.wiring.sources import connected_through, opened_mirror, source_rows
+from fleetsync.wiring.sources import connected_through, opened_mirror, orders_of, source_rows
 
 
 class _Running:
@@ -31,12 +31,7 @@ class _Running:
 
     def orders(self) -> Orders:
         """Return what the configuration asks of the daemon."""
-        settings = self._configuration.settings
-        return Orders(
-            sources=settings.sources,
-            declarations=self._configuration.declared.declarations,
-            longest_s=longest_ages_s(settings),
-        )
+        return orders_of(self._configuration)
 
     async def reload(self) -> Orders:
         """Read the configuration again and take it over.
@@ -77,7 +72,7 @@ class _Running:
         async with open_session(ca_file=settings.ca_file, proxy=settings.proxy) as session:
             limiter = self._limiters[scope_of(settings)]
             part = connected_through(session, settings, limiter, self._clock, self._mirror.path)
-            yield Link(source=part.source, meter=part.meter, expires_at=part.tokens.expires_at)
+            yield part.link
 
 
 @contextlib.asynccontextmanager

@@ -9,13 +9,12 @@ from pathlib import Path
 from fleetsync.clock import Clock, SystemClock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.model import ResourceKey, ResourceType
+from fleetsync.daemon.parts import Link, Orders, job_of
 from fleetsync.daemon.work import Work
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.providers import base
-from fleetsync.reconcile.cycle import Job
-from fleetsync.reconcile.progress import Report, silent
 from fleetsync.transport.auth import Tokens
 from fleetsync.transport.connect import connect
 from fleetsync.transport.http import Request, Response
@@ -37,6 +36,11 @@ class Connected:
     meter: Meter
     limiter: Limiter
     tokens: Tokens
+
+    @property
+    def link(self) -> Link:
+        """Return what cycles need of it."""
+        return Link(source=self.source, meter=self.meter, expires_at=self.tokens.expires_at)
 
 
 @contextlib.asynccontextmanager
@@ -145,17 +149,12 @@ async def opened_mirror(
         yield mirror
 
 
-def job_of(part: Connected, configuration: Configuration, mirror: Mirror, clock: Clock, report: Report = silent) -> Job:
-    """Return what a cycle of a source works with."""
-    return Job(
-        source=part.source,
-        settings=part.settings,
-        meter=part.meter,
-        mirror=mirror,
-        clock=clock,
+def orders_of(configuration: Configuration) -> Orders:
+    """Return what a configuration asks of whoever runs cycles."""
+    return Orders(
+        sources=configuration.settings.sources,
         declarations=configuration.declared.declarations,
         longest_s=longest_ages_s(configuration.settings),
-        report=report,
     )
 
 
@@ -173,5 +172,6 @@ async def working(configuration: Configuration, clock: Clock, *, create: bool) -
         opened_mirror(settings, clock, create=create) as mirror,
         connected(settings.sources.values(), clock, mirror.path, store=mirror.paces.store) as parts,
     ):
-        jobs = {name: partial(job_of, part, configuration, mirror, clock) for name, part in parts.items()}
+        orders = orders_of(configuration)
+        jobs = {name: partial(job_of, part.link, part.settings, orders, mirror, clock) for name, part in parts.items()}
         yield Work(jobs, mirror)

@@ -5,7 +5,7 @@ import contextlib
 import datetime
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from fleetsync.config.settings import AuthSettings, Limits, Mode, SourceSettings
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.model import DEVICE
 from fleetsync.core.path import leaves
-from fleetsync.daemon.parts import Link, Orders
+from fleetsync.daemon.parts import Link, Orders, job_of
 from fleetsync.daemon.work import MakeJob
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.mirror import Mirror, open_mirror
@@ -175,16 +175,8 @@ class Rig:
         return {name: partial(self.job, plant) for name, plant in self.plants.items()}
 
     def job(self, plant: Plant, report: Report) -> Job:
-        return Job(
-            source=plant.source(),
-            settings=plant.settings,
-            meter=plant.http,
-            mirror=self.mirror,
-            clock=self.clock,
-            declarations=self.declarations,
-            longest_s=dict.fromkeys(self.plants, 900.0),
-            report=report,
-        )
+        link = Link(source=plant.source(), meter=plant.http, expires_at=lambda: plant.expires_at)
+        return job_of(link, plant.settings, self.orders(), self.mirror, self.clock, report)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what a reader of the database sees."""
@@ -207,10 +199,3 @@ async def opened_rig(path: Path, template: Path) -> AsyncIterator[Rig]:
     clock = NapClock()
     async with open_mirror(path, [KIND], clock) as mirror:
         yield Rig(mirror, clock)
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for what threads and sockets do; no time passes on the clocks of tests meanwhile."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not is_so():  # noqa: ASYNC110 - what it waits for is in another thread or process
-            await asyncio.sleep(0.001)

@@ -16,8 +16,7 @@ from fleetsync.daemon.control import MOST_BYTES, _Door, hand_over, serve, socket
 from fleetsync.daemon.work import Command, Reply, SourceReply
 from fleetsync.errors import FleetsyncError, NotYetError, UsageError
 from fleetsync.reconcile.progress import Progress, Report, silent
-from tests.daemon.rig import until
-from tests.fakes.clock import FakeClock, settle
+from tests.fakes.clock import FakeClock, settle, until
 
 SYNC = Command(name="sync", sources=("plant",))
 STEP = Progress(source="plant", step="listing device", done=100, total=None)

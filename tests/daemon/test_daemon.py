@@ -19,8 +19,8 @@ from fleetsync.reconcile.cycle import CLOSING_S
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.reconcile.progress import silent
 from tests.daemon.conftest import Said
-from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare, until
-from tests.fakes.clock import settle
+from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare
+from tests.fakes.clock import settle, until
 from tests.fakes.http import is_write
 
 SYNC = Command(name="sync")

@@ -17,8 +17,8 @@ from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.transport.http import Request
 from tests.daemon.conftest import Said
-from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare, until
-from tests.fakes.clock import START, settle
+from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare
+from tests.fakes.clock import START, settle, until
 from tests.fakes.http import is_write, refused
 
 INTERVAL_S = 300.0

@@ -15,6 +15,7 @@ import datetime
 import heapq
 import itertools
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -158,3 +159,49 @@ async def settle(task: "asyncio.Task[Any] | None" = None) -> None:
         if not loop._ready or (task is not None and task.done()):
             return
     raise AssertionError("the event loop never comes to rest")
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Let everything go on that takes no virtual time, threads and sockets included, until something is so."""
+    loop = asyncio.get_running_loop()
+    rests = _RESTS.get(loop) or _RESTS.setdefault(loop, _Rests(loop))
+    rests.has_changed = True
+    async with asyncio.timeout(_STUCK_S):
+        while not is_so():
+            await rests.next()
+    rests.has_changed = True  # who waited goes on, and others may wait for what comes of that
+
+
+class _Rests:
+    """Knows when a loop comes to rest after something happened: only then can anything have become so.
+
+    As for `settle`, there is no public way to hear of that: a loop with nothing to run waits for its selector.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self.has_changed = True
+        self._bells: set[asyncio.Event] = set()
+        self._select = loop._selector.select
+        loop._selector.select = self._selecting
+
+    async def next(self) -> None:
+        bell = asyncio.Event()
+        self._bells.add(bell)
+        try:
+            await bell.wait()
+        finally:
+            self._bells.remove(bell)
+
+    def _selecting(self, timeout: float | None = None) -> object:
+        is_resting = timeout is None or timeout > 0
+        if is_resting and self._bells and self.has_changed:
+            self.has_changed = False
+            for bell in self._bells:
+                bell.set()
+            return self._select(0)
+        events = self._select(timeout)
+        self.has_changed = self.has_changed or is_resting or bool(events)
+        return events
+
+
+_RESTS: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rests]" = weakref.WeakKeyDictionary()

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 
 from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.counts import Counts
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
 from fleetsync.core.model import DEVICE, CycleId, ETag, Part, ResourceKey
 from fleetsync.core.operation import Operation
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Outcome, Result
 from fleetsync.errors import ConfigError, FleetsyncError, UsageError
-from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.cycles import Ending
 from fleetsync.mirror.journal import Attempt, OpenWrite
 from fleetsync.mirror.tables import metadata, text_of
 from fleetsync.mirror.wishes import Selected

@@ -1,5 +1,6 @@
+from fleetsync.core.counts import Counts
 from fleetsync.core.model import CycleId
-from fleetsync.mirror.cycles import Counts, Ending
+from fleetsync.mirror.cycles import Ending
 from tests.mirror.bench import Bench, page
 
 DAY_S = 86_400.0

@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Progress
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import FakeClock, until
 from tests.fakes.http import Killed
 from tests.fakes.slow import KIND, Settings, Slow, SlowTarget
 from tests.reconcile.rig import NAME, SOURCE, declare
@@ -110,13 +110,6 @@ async def house(build: Any) -> AsyncIterator[House]:
     made = build()
     async with made.opened():
         yield made
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Let everything go on that takes no time on the clock, until something is so."""
-    async with asyncio.timeout(60):
-        while not is_so():  # noqa: ASYNC110 - the database's thread has no event to wait for
-            await asyncio.sleep(0.001)
 
 
 # To the end
