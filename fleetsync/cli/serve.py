@@ -42,9 +42,7 @@ def simulate(
     ] = LISTEN,
     devices: Annotated[int, typer.Option(min=0, metavar="N", help="How many devices IoT Central has.")] = 2000,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same fleet.")] = 1,
-    kinds: Annotated[
-        str, typer.Option(metavar="KIND,…", help="Which services: iot-central, iot-hub, sphere-legacy.")
-    ] = "iot-central",
+    kinds: Annotated[str, typer.Option(metavar="KIND,…", help="Which services, or all.")] = "iot-central",
     rate: Annotated[
         str, typer.Option(metavar="RATE", help='What IoT Central allows, as "20/s burst 20", or "none": everything.')
     ] = "20/s burst 20",
@@ -88,9 +86,30 @@ def simulate(
         typer.Option(metavar="ADDR", help="Where the Azure Sphere tenant is; else two ports after that of --listen."),
     ] = None,
     sphere_devices: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="How many devices it has; else a quarter of --devices.")
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="How many devices the tenant has, most of which are in a catalog too; else a quarter of --devices.",
+        ),
     ] = None,
     sphere_move: Annotated[str, typer.Option(metavar="TIME", help="How long a move of one of them takes.")] = "6s",
+    arm_listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="Where Azure Resource Manager is; else three ports after that of --listen."),
+    ] = None,
+    relay_listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="Where the Cloud Relay is; else four ports after that of --listen."),
+    ] = None,
+    relay_devices: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="How many controllers are behind it; else a tenth of --devices. With an IoT Hub, its devices.",
+        ),
+    ] = None,
 ) -> None:
     """Run the built-in cloud alone.
 
@@ -122,6 +141,9 @@ def simulate(
         sphere_listen=sphere_listen,
         sphere_devices=sphere_devices,
         sphere_operation_s=simulated.seconds("--sphere-move", sphere_move),
+        arm_listen=arm_listen,
+        relay_listen=relay_listen,
+        relay_devices=relay_devices,
     )
     asyncio.run(simulated.serve(options))
 

@@ -10,32 +10,43 @@ import typer
 
 from fleetsync.cli import output
 from fleetsync.errors import UsageError
-from fleetsync.providers.base import kinds as known_kinds
-from fleetsync.simulator import Cloud, Options, SimulatorError
+from fleetsync.simulator import KINDS, Cloud, Options, SimulatorError
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
-_HUB = "iot-hub"
-_SPHERE = "sphere-legacy"
+_ALL = "all"
 _ABOUT = {
-    _HUB: ("hub_listen", "hub_devices", "tier", "units", "daily_quota", "page_size", "index_lag"),
-    _SPHERE: ("sphere_listen", "sphere_devices", "sphere_move"),
+    "hub_listen": ("iot-hub",),
+    "hub_devices": ("iot-hub",),
+    "tier": ("iot-hub", "iot-hub-arm"),
+    "units": ("iot-hub", "iot-hub-arm"),
+    "daily_quota": ("iot-hub",),
+    "page_size": ("iot-hub",),
+    "index_lag": ("iot-hub",),
+    "sphere_listen": ("sphere-legacy",),
+    "sphere_devices": ("sphere-legacy", "sphere-arm"),
+    "sphere_move": ("sphere-legacy", "sphere-arm"),
+    "arm_listen": ("sphere-arm", "iot-hub-arm"),
+    "relay_listen": ("cloud-relay",),
+    "relay_devices": ("cloud-relay",),
 }
-"""The options that are about one kind of service."""
+"""Which kinds of service an option is about, where it is not about all of them."""
 # Without the Basic ones: they have no twins, so no source can be configured for them.
 _TIERS = ("F1", "S1", "S2", "S3", "none")
 
 
 def chosen_kinds(words: str) -> tuple[str, ...]:
-    """Return the kinds of service that `--kinds` names.
+    """Return the kinds of service that `--kinds` names; `all` names every one.
 
     Raises:
-        UsageError: this version does not speak to one of them.
+        UsageError: one of them is none.
     """
+    if words.strip() == _ALL:
+        return KINDS
     chosen = tuple(kind.strip() for kind in words.split(","))
     for kind in chosen:
-        if kind not in known_kinds():
-            raise UsageError(f"--kinds {kind}: this version speaks to {', '.join(known_kinds())}")
+        if kind not in KINDS:
+            raise UsageError(f"--kinds {kind}: {', '.join(KINDS)}, or {_ALL}")
     return chosen
 
 
@@ -56,12 +67,15 @@ def refuse_what_is_not_there(context: typer.Context, kinds: tuple[str, ...]) -> 
     Raises:
         UsageError: there is one on the command line.
     """
-    for kind in _ABOUT.keys() - set(kinds):
-        for name in _ABOUT[kind]:
-            source = context.get_parameter_source(name)
-            if source is not None and source.name == "COMMANDLINE":
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} is about {kind}, and there is none: --kinds {','.join((*kinds, kind))}")
+    for name in _ABOUT:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option, about = f"--{name.replace('_', '-')}", _ABOUT[name]
+        if not set(about) & set(kinds):
+            raise UsageError(f"{option} is about {' and '.join(about)}: --kinds {','.join((*kinds, about[0]))}")
+        if name == "relay_devices" and "iot-hub" in kinds:
+            raise UsageError(f"{option}: the relay is in front of the IoT Hub, and has its devices: --hub-devices")
 
 
 def seconds(option: str, text: str) -> float:
@@ -87,18 +101,35 @@ async def serve(options: Options) -> None:
         async with cloud.serving():
             stop = stopped_by_signals()
             print(cloud.configuration(), end="", flush=True)
-            places = " and ".join(_places(cloud))
-            output.remark(f"{places}, seed {options.seed}; Ctrl-C ends it")
+            for line in _places(cloud):
+                output.remark(line)
+            output.remark(f"seed {options.seed}; Ctrl-C ends it")
             await stop.wait()
     except SimulatorError as error:
         raise UsageError(str(error)) from error
 
 
 def _places(cloud: Cloud) -> Iterator[str]:
-    """Yield where how many devices are."""
-    for kind, url in (("iot-central", cloud.url), (_HUB, cloud.hub_url), (_SPHERE, cloud.sphere_url)):
-        if kind in cloud.options.kinds:
-            yield f"{cloud.options.devices_of(kind)} devices at {urlsplit(url).netloc} ({kind})"
+    """Yield what is where, kind by kind."""
+    for kind in cloud.options.kinds:
+        url, what = _seen(cloud, kind)
+        yield f"{kind} at {urlsplit(url).netloc}: {what}"
+
+
+def _seen(cloud: Cloud, kind: str) -> tuple[str, str]:
+    match kind:
+        case "iot-hub":
+            return cloud.hub_url, f"{cloud.options.devices_of(kind)} devices"
+        case "sphere-legacy":
+            return cloud.sphere_url, f"{len(cloud.sphere.tenant)} devices"
+        case "sphere-arm":
+            return cloud.arm_url, f"{len(cloud.arm.truth())} devices in {len(cloud.arm.tree.entries)} catalogs"
+        case "iot-hub-arm":
+            return cloud.arm_url, f"{len(cloud.arm.hubs.entries)} hubs"
+        case "cloud-relay":
+            return cloud.relay_url, f"{len(cloud.relay.roster.ids())} controllers"
+        case _:
+            return cloud.url, f"{cloud.options.devices_of(kind)} devices"
 
 
 def stopped_by_signals() -> asyncio.Event:

@@ -74,8 +74,9 @@ class Options:
     `arm_page_size` is how much a page holds, `arm_link_size` how many bytes the URL of an operation has.
 
     The old service of Azure Sphere, `sphere-legacy`, listens at `sphere_listen`, or else at the second port after
-    `listen`. `sphere_rate` is like `rate`, `sphere_page_size` how much its pages hold; a move takes
-    `sphere_operation_s`, and of all moves `sphere_fail_share` fail and `sphere_errors_share` end complete with errors.
+    `listen`. `sphere_rate` is like `rate`, `sphere_page_size` how much its pages hold. A move takes
+    `sphere_operation_s` here and behind Azure Resource Manager; here `sphere_fail_share` of all moves fail and
+    `sphere_errors_share` end complete with errors.
 
     The Cloud Relay listens at `relay_listen`, or else at the fourth port after `listen`. It is in front of the devices
     of the IoT Hub; where there is no hub, it has `relay_devices` of its own, a tenth of `devices` when None.
@@ -489,6 +490,7 @@ class Cloud:
         )
         arm = assembled(chosen, frontage, self._books, seed=options.seed, at=at)
         arm.origin = self.arm_url
+        arm.operations.habits.duration_s = options.sphere_operation_s
         return arm
 
     def _hub_counts(self) -> Mapping[str, int]:

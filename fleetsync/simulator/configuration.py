@@ -7,6 +7,8 @@ from pathlib import Path
 from fleetsync.simulator.bucket import Limit
 from fleetsync.simulator.iot_hub.throttles import UNLIMITED
 
+_RELAY_RATE = 'rate = { call = "200/s" }'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFacts:
@@ -71,7 +73,7 @@ def configuration(facts: Facts) -> str:
     if facts.arm is not None and facts.has_catalog:
         sources.append(_behind_arm(facts, facts.arm, "catalog", "sphere-arm"))
     if facts.arm is not None and facts.has_hub_arm:
-        sources.append(_behind_arm(facts, facts.arm, "hub-arm", "iot-hub-arm"))
+        sources.append(_behind_arm(facts, facts.arm, "hubs", "iot-hub-arm"))
     if facts.tenant is not None:
         sources.append(_tenant(facts, facts.tenant))
     if facts.relay is not None:
@@ -120,6 +122,10 @@ def _with_entra_only(facts: Facts, source: str, lines: list[str]) -> list[str]:
 def _relay(facts: Facts, relay: RelayFacts) -> list[str]:
     roster = '{ source = "hub" }' if relay.roster is None else json.dumps(relay.roster)
     lines = ["[sources.buildings]", 'kind = "cloud-relay"', f"url = {_text(relay.url)}", f"roster = {roster}"]
+    lines += [
+        "# no quota of a relay is documented, so fleetsync sends 5 a second; the simulator refuses none",
+        _RELAY_RATE,
+    ]
     if facts.folder is None:
         return lines + _without_tls("buildings")
     return [

@@ -13,9 +13,10 @@ import pytest
 from fleetsync.cli.simulated import chosen_tier
 from fleetsync.config.load import load
 from fleetsync.providers.base import all_kinds
+from fleetsync.providers.cloud_relay import Settings as RelaySettings
 from fleetsync.providers.iot_hub import Settings
 from fleetsync.simulator import Cloud, Options
-from tests.cli.bench import Bench, served, started
+from tests.cli.bench import Bench, invoke, served, started
 
 
 def ended(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGTERM) -> tuple[str, str]:
@@ -39,7 +40,8 @@ def asked(url: str, method: str, path: str, body: object = None) -> Any:
 def test_simulate_prints_a_configuration_and_nothing_else(number: signal.Signals) -> None:
     process = started("simulate", "--listen", "127.0.0.1:0", "--devices", "5")
     assert process.stderr is not None
-    assert "5 devices at 127.0.0.1:" in process.stderr.readline()
+    assert re.fullmatch(r"iot-central at 127\.0\.0\.1:\d+: 5 devices\n", process.stderr.readline())
+    assert process.stderr.readline() == "seed 1; Ctrl-C ends it\n"
 
     printed, _ = ended(process, number)
 
@@ -55,9 +57,8 @@ def test_simulate_serves_a_hub_as_its_options_say(tmp_path: Path) -> None:
     limits = ("--tier", "S3", "--units", "2", "--daily-quota", "9", "--page-size", "5", "--index-lag", "30m")
     process = started("simulate", *anywhere, *fleet, *limits)
     assert process.stderr is not None
-    said = re.match(r"5 devices at (\S+) \(iot-central\) and 7 devices at (\S+) \(iot-hub\)", process.stderr.readline())
-    assert said is not None
-    hub = f"http://{said[2]}"
+    said = dict(re.findall(r"(\S+) at (\S+): (?:5|7) devices\n", process.stderr.readline() + process.stderr.readline()))
+    hub = f"http://{said['iot-hub']}"
     query = (hub, "POST", "/devices/query", {"query": "SELECT * FROM devices"})
     first = asked(*query)
     twin = f"/twins/{first[0]['deviceId']}"
@@ -71,26 +72,55 @@ def test_simulate_serves_a_hub_as_its_options_say(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(printed, encoding="utf-8")
     sources = load(file, all_kinds()).sources
-    assert {name: source.url for name, source in sources.items()} == {"central": f"http://{said[1]}", "hub": hub}
+    assert {name: source.url for name, source in sources.items()} == {
+        "central": f"http://{said['iot-central']}",
+        "hub": hub,
+    }
     assert sources["hub"].own == Settings(tier="S3", units=2)
     assert len(first) == 5
     assert current["tags"]["new"] is True
     assert not any("new" in row.get("tags", {}) for row in late)
 
 
-def test_simulate_serves_an_azure_sphere_tenant(tmp_path: Path) -> None:
-    anywhere = ("--listen", "127.0.0.1:0", "--sphere-listen", "127.0.0.1:0")
-    process = started("simulate", *anywhere, "--kinds", "sphere-legacy", "--sphere-devices", "7", "--sphere-move", "1m")
+def test_simulate_serves_all_kinds_and_check_accepts_what_it_prints(tmp_path: Path) -> None:
+    anywhere = [
+        word
+        for option in ("--listen", "--hub-listen", "--sphere-listen", "--arm-listen", "--relay-listen")
+        for word in (option, "127.0.0.1:0")
+    ]
+    fleet = ("--devices", "6", "--hub-devices", "5", "--sphere-devices", "8", "--sphere-move", "1m")
+    process = started("simulate", "--kinds", "all", *anywhere, *fleet)
     assert process.stderr is not None
-    said = re.match(r"7 devices at (\S+) \(sphere-legacy\)", process.stderr.readline())
-    assert said is not None
-    [tenant] = asked(f"http://{said[1]}", "GET", "/v2/tenants")
+    lines = [process.stderr.readline() for _ in all_kinds()]
+    said = {kind: (at, what) for kind, at, what in re.findall(r"(\S+) at (\S+): (.+)\n", "".join(lines))}
     printed, _ = ended(process)
+    config = tmp_path / "config.toml"
+    config.write_text(printed, encoding="utf-8")
+    checked = invoke("--config", str(config), "check")
+    sources = load(config, all_kinds()).sources.values()
+
+    assert checked.exit_code == 0, checked.output
+    assert {kind: what for kind, (_, what) in said.items()} == {
+        "iot-central": "6 devices",
+        "iot-hub": "5 devices",
+        "sphere-legacy": "8 devices",
+        "sphere-arm": "13 devices in 2 catalogs",
+        "iot-hub-arm": "2 hubs",
+        "cloud-relay": "5 controllers",
+    }
+    assert said.keys() == all_kinds().keys()
+    assert {source.kind.name: source.url for source in sources} == {
+        kind: f"http://{at}" for kind, (at, _) in said.items()
+    }
+
+
+def test_a_relay_without_a_hub_has_controllers_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text(printed, encoding="utf-8")
+    options = Options(kinds=("cloud-relay",), relay_devices=3, relay_listen="127.0.0.1:8474")
+    file.write_text(Cloud(options).configuration(), encoding="utf-8")
     (source,) = load(file, all_kinds()).sources.values()
-    assert source.url == f"http://{said[1]}"
-    assert tenant["Id"] in printed
+    assert isinstance(source.own, RelaySettings)
+    assert len(source.own.roster) == 3
 
 
 @pytest.mark.parametrize("tier", ["F1", "S1", "S2", "S3", "none"])
@@ -147,7 +177,11 @@ def test_nothing_is_sent_to_a_hub_with_the_connection_string_of_another(tmp_path
         ["--kinds", "iot-hub", "--units", "0"],
         ["--kinds", "iot-hub", "--index-lag", "soon"],
         ["--kinds", "iot-hub", "--hub-listen", "0.0.0.0:8471"],
+        ["--kinds", "all,iot-hub"],
         ["--sphere-devices", "3"],
+        ["--arm-listen", "127.0.0.1:0"],
+        ["--relay-devices", "3"],
+        ["--kinds", "all", "--relay-devices", "3"],
         ["--kinds", "sphere-legacy", "--sphere-move", "soon"],
         ["--kinds", "sphere-legacy", "--sphere-listen", "0.0.0.0:8472"],
     ],

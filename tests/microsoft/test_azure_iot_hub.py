@@ -57,7 +57,7 @@ def simulated(folder: Path) -> Iterator[None]:
     process = started("simulate", "--listen", "127.0.0.1:0", "--hub-listen", "127.0.0.1:0", *words)
     try:
         assert process.stderr is not None
-        assert f"{DEVICES} devices at " in process.stderr.readline()
+        assert f": {DEVICES} devices\n" in process.stderr.readline()
         yield
     finally:
         process.terminate()
