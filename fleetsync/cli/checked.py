@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleetsync.cli import doing, output
+from fleetsync.cli import doing, forecasts, output
 from fleetsync.cli.invocation import Invocation, chosen
 from fleetsync.cli.warnings import ending_services
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets, missing_secrets
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.config.sources import UNKNOWN_KIND
+from fleetsync.core.forecast import Forecast, cycles_per_day
 from fleetsync.core.words import counted
 from fleetsync.daemon.work import worst
 from fleetsync.errors import (
@@ -41,10 +42,12 @@ async def check(invocation: Invocation, names: Iterable[str], *, online: bool) -
     """Return what is wrong, all of it.
 
     `file` · `problems`: `file, line, message`; what a person must mend · `warnings`, likewise · `sources`: `name, kind,
-    url, mode, types`, and with `online` also `online`: by type null or the error; types after one for which the service
-    could not be asked at all are left out; none where files are wrong · `declarations`: how many, null where files are
-    wrong · `database`: `path, schema, expected` (schema null: there is none), null where it is not clear which ·
-    `exit_code`: 0, 78 where there are problems, else 75 or 1 where a service did not do as it should.
+    url, mode, types`, `forecast` (of a full cycle: `forecasts.as_json`, the `cycles_per_day` that its interval means,
+    and all that as `text`; null before the first complete listing), and with `online` also `online`: by type null or
+    the error; types after one for which the service could not be asked at all are left out; none where files are
+    wrong · `declarations`: how many, null where files are wrong · `database`: `path, schema, expected` (schema null:
+    there is none), null where it is not clear which · `exit_code`: 0, 78 where there are problems, else 75 or 1 where
+    a service did not do as it should.
     """
     doing.set_up_log(invocation)
     file = invocation.file()
@@ -59,12 +62,17 @@ async def check(invocation: Invocation, names: Iterable[str], *, online: bool) -
     if files.draft.has_database:
         found["database"], wrong = _database(settings, invocation.clock)
         problems += wrong
+    ahead: dict[str, Forecast] = {}
+    if not problems:
+        configuration = Configuration(settings=settings, declared=files.declared)
+        ahead = _ahead(configuration, invocation.clock)
+        problems += forecasts.unkeepable(settings, ahead, sources)
     found["problems"] = [_json(one) for one in problems]
     found["warnings"] = [_json(one) for one in (*exposed_secrets(settings), *_ending(file, sources, invocation.clock))]
     code = 0
     if not files.problems:
         configuration = Configuration(settings=settings, declared=files.declared)
-        found["sources"] = [_source(one) for one in sources]
+        found["sources"] = [_source(one, ahead.get(one.name)) for one in sources]
         found["declarations"] = len(files.declared.declarations)
         if online:
             code = await _try(found["sources"], sources, configuration, invocation.clock)
@@ -86,13 +94,30 @@ def _ending(file: Path, sources: Iterable[SourceSettings], clock: Clock) -> Iter
     return (Problem(message=message, file=str(file)) for message in ending_services(sources, clock))
 
 
-def _source(one: SourceSettings) -> dict[str, Any]:
+def _ahead(configuration: Configuration, clock: Clock) -> dict[str, Forecast]:
+    try:
+        with reading(configuration.settings.database.path, clock) as reader:
+            return forecasts.cycles(configuration, reader, clock)
+    except NotYetError:
+        return {}
+
+
+def _source(one: SourceSettings, ahead: Forecast | None) -> dict[str, Any]:
     return {
         "name": one.name,
         "kind": one.kind.name,
         "url": one.url,
         "mode": one.mode.value,
         "types": list(one.resources),
+        "forecast": None if ahead is None else _forecast(one, ahead),
+    }
+
+
+def _forecast(one: SourceSettings, ahead: Forecast) -> dict[str, Any]:
+    return {
+        **forecasts.as_json(ahead, one),
+        "cycles_per_day": round(cycles_per_day(ahead, one.interval_s), 1),
+        "text": forecasts.text_of(ahead, one),
     }
 
 
@@ -177,6 +202,9 @@ def show(found: dict[str, Any]) -> None:
         output.line(
             (one["name"], "bold"), f": {one['kind']} at {one['url']}, mode {one['mode']}: ", ", ".join(one["types"])
         )
+        if one["forecast"] is not None:
+            per_day = one["forecast"]["cycles_per_day"]
+            output.line(f"  a cycle: {one['forecast']['text']}; {per_day:g} a day")
         for type, error in one.get("online", {}).items():
             word = ("fine", "green") if error is None else (error, "red")
             output.line(f"  {type}: ", word)

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import ssl
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -18,14 +18,15 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
-from fleetsync.cli import doing, output
+from fleetsync.cli import doing, forecasts, output
 from fleetsync.cli.invocation import Invocation
-from fleetsync.cli.planned import slowest_per_s
 from fleetsync.cli.warnings import ending, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.secrets import exposed_secrets
 from fleetsync.config.settings import Settings, SourceSettings
-from fleetsync.core.words import counted
+from fleetsync.core.duration import lasting
+from fleetsync.core.forecast import Stock
+from fleetsync.core.model import ResourceType
 from fleetsync.errors import FleetsyncError, MirrorError, NotYetError
 from fleetsync.mirror.library import SAFE, check_library
 from fleetsync.mirror.reader import reading
@@ -215,31 +216,22 @@ def _quota(settings: Settings, clock: Clock) -> Iterator[Finding]:
         yield _ok(f"quota of {scope}", f"{rates}; shared by {names}" if "," in names else rates)
     try:
         with reading(settings.database.path, clock) as reader:
-            last = dict(_last_requests(reader.rows(_LAST)))
+            for one in settings.sources.values():
+                if stocks := forecasts.stocks_of(reader, one):
+                    yield _cycle(one, stocks)
     except NotYetError:
         return  # said above: there is no database yet
     except FleetsyncError as error:
         yield _fail("database", str(error))
-        return
-    for name, requests in last.items():
-        if name in settings.sources:
-            one = settings.sources[name]
-            yield _forecast(one, requests, requests / slowest_per_s(one))
 
 
-_LAST = "SELECT source, requests FROM cycles WHERE id IN (SELECT MAX(id) FROM cycles WHERE complete GROUP BY source)"
-
-
-def _last_requests(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, int]]:
-    return ((str(source), int(requests)) for source, requests in rows)
-
-
-def _forecast(source: SourceSettings, requests: int, seconds: float) -> Finding:
-    text = f"{counted(requests, 'request')} as in the last complete cycle: {seconds:.0f} s"
-    subject = f"{source.name} cycle"
-    if seconds <= source.interval_s:
+def _cycle(source: SourceSettings, stocks: Mapping[ResourceType, Stock]) -> Finding:
+    """Say how long a listing of what is known takes, and whether that fits the interval; `check` knows more of it."""
+    ahead = forecasts.listing(source, stocks)
+    subject, text = f"{source.name} cycle", forecasts.text_of(ahead, source)
+    if ahead.seconds <= source.interval_s:
         return _ok(subject, text)
-    return _warn(subject, f"{text}, longer than its interval of {source.interval_s:.0f} s")
+    return _warn(subject, f"{text}, longer than its interval of {lasting(source.interval_s)}")
 
 
 def show(findings: Sequence[Finding]) -> None:

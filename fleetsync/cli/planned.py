@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from fleetsync.cli import doing, output
+from fleetsync.cli import doing, forecasts, output
 from fleetsync.cli.invocation import Invocation, chosen
 from fleetsync.config.settings import Mode, SourceSettings
 from fleetsync.core.declaration import ABSENT, UNKNOWN
+from fleetsync.core.forecast import Forecast
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.path import render
 from fleetsync.core.plan import Change, Drift, DriftState, Leaf, Plan
@@ -23,7 +24,6 @@ from fleetsync.providers.base import all_kinds
 from fleetsync.reconcile.planning import Planner
 from fleetsync.reconcile.reviewed import HeldDeclaration, as_json
 from fleetsync.wiring.configuration import longest_ages_s, read_configuration
-from fleetsync.wiring.rates import budget_of
 from fleetsync.wiring.sources import unconnected
 
 _CHANGES_WAIT = 3
@@ -32,11 +32,16 @@ _FILE_MODE = 0o640
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, the settings of its source, and the declarations that are held in it."""
+    """A plan, the settings of its source, the declarations that are held in it, and what `apply` takes.
+
+    `ahead` forecasts the writes, `before` the listing and the reading that come before them.
+    """
 
     plan: Plan
     settings: SourceSettings
     held: tuple[HeldDeclaration, ...]
+    ahead: Forecast
+    before: Forecast
 
 
 def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
@@ -61,12 +66,21 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
         for one in sources:
             planner = Planner(unconnected(one), one, declarations, ages_s=ages_s, longest_s=longest_ages_s(settings))
             planned = planner.plan(selection)
+            stocks = forecasts.stocks_of(reader, one)
             held = tuple(
                 HeldDeclaration(name=each.declaration, file=files[each.declaration], error=each.error)
                 for each in planned.selected
                 if each.error
             )
-            found.append(Planned(plan=planned.plan, settings=one, held=held))
+            found.append(
+                Planned(
+                    plan=planned.plan,
+                    settings=one,
+                    held=held,
+                    ahead=forecasts.writing(one, planned.plan, stocks),
+                    before=forecasts.listing(one, stocks, forecasts.details(one, planner, selection, stocks)),
+                )
+            )
     return tuple(found)
 
 
@@ -99,12 +113,20 @@ def save(plans: Sequence[Planned], file: Path) -> None:
 
 
 def print_as_json(plans: Sequence[Planned]) -> None:
-    """Print what `--out` writes, byte for byte (`reconcile.reviewed.as_json`)."""
+    """Print what `--out` writes, byte for byte.
+
+    That is `reconcile.reviewed.as_json`, with a `forecast` of the writes for each source (`forecasts.as_json`), and in
+    it one of what comes before, `listing`.
+    """
     print(_text(plans))
 
 
 def _text(plans: Sequence[Planned]) -> str:
-    return output.json_text(as_json((one.plan, one.held) for one in plans), indent=2)
+    found = as_json((one.plan, one.held) for one in plans)
+    for shown, one in zip(found["sources"], plans, strict=True):
+        before = forecasts.as_json(one.before, one.settings)
+        shown["forecast"] = {**forecasts.as_json(one.ahead, one.settings), "listing": before}
+    return output.json_text(found, indent=2)
 
 
 def show(plans: Sequence[Planned]) -> None:
@@ -165,8 +187,6 @@ def value_text(value: Json | object) -> str:
 
 def _summarize(planned: Planned) -> None:
     plan, settings = planned.plan, planned.settings
-    requests = requests_of(plan)
-    per_s = slowest_per_s(settings)
     left = sum(1 for _ in _left(plan))
     parts = [
         f"{counted(len(plan.changes), 'change')} on {counted(plan.known, 'known resource')}",
@@ -174,28 +194,12 @@ def _summarize(planned: Planned) -> None:
     ]
     if plan.unread:
         parts.append(f"{counted(plan.unread, 'resource')} not read yet")
-    if requests:
-        parts.append(f"{counted(requests, 'request')}, {minutes(requests / per_s)} at {per_s:g}/s")
+    if planned.ahead.total:
+        parts.append(forecasts.text_of(planned.ahead, settings))
+        parts.append(f"before that, to list, {forecasts.text_of(planned.before, settings)}")
     if settings.mode is Mode.OBSERVE and plan.changes:
         parts.append('mode "observe": apply writes nothing here')
     output.line((settings.name, "bold"), f": {'; '.join(parts)}")
-
-
-def requests_of(plan: Plan) -> int:
-    """Return how many requests it takes: one a write, three where reads frame it, one for what is not read yet."""
-    return sum(3 if change.guard.needs_reread else 1 for change in plan.changes) + plan.unread
-
-
-def slowest_per_s(settings: SourceSettings) -> float:
-    """Return the lowest of the rates that a source may use: nothing takes longer than at this one."""
-    budget = budget_of(settings)
-    rates = (rate or budget.total for rate in budget.classes.values())
-    return min(rate.per_s for rate in rates if rate is not None)
-
-
-def minutes(seconds: float) -> str:
-    """Return a time for people: about so many minutes, or less than one."""
-    return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
 
 
 def complain_of_contradictions(plans: Sequence[Planned]) -> bool:

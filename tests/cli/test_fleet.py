@@ -99,7 +99,10 @@ def test_a_plan_shows_guard_values_and_declaration(synced: Bench) -> None:
     assert f"central device '{change['id']}'  document, guard if-match" in printed
     assert '-> "A pump"  (rename)' in printed
     assert f"{len(source['changes'])} changes on " in printed
-    assert f"{len(source['changes'])} requests, less than a minute at 1000/s" in printed
+    assert f"{len(source['changes'])} requests (write {len(source['changes'])}), less than a minute" in printed
+    assert source["forecast"]["requests"] == {"write": len(source["changes"])}
+    assert source["forecast"]["listing"]["requests"] == {"list": 5}
+    assert source["forecast"]["daily"] is None
 
 
 def test_a_plan_needs_no_lock(synced: Bench) -> None:
@@ -256,7 +259,7 @@ def test_one_is_said_in_the_singular(synced: Bench) -> None:
     confirmed = synced.done("confirm", "central", "--writes", "1")
 
     assert "central: 1 change on " in planned
-    assert "; 1 request, less than a minute" in planned
+    assert "; 1 request (write 1), less than a minute" in planned
     assert "a plan with 1 write on " in refused.stderr
     assert confirmed == "central: the next cycle may go ahead with exactly 1 write\n"
 
