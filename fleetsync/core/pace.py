@@ -20,6 +20,8 @@ SLOWEST = 0.01
 DELAYED = 0.9
 LOWEST_BY_GUESS = 0.25
 """The share of the configured rate below which late answers alone take nothing off."""
+SCARCE = 20
+"""So many requests that are left, by the word of the service, are few."""
 MIN_HOLD_S = 1.0
 LONGEST_HOLD_S = 86_400.0
 """No service asks for more than its daily quota does; a stored hold beyond that comes from a clock that stepped."""
@@ -111,6 +113,15 @@ def delayed(pace: Pace, rate: Rate, now_s: float) -> Pace:
     per_s = learned(pace, rate, now_s).per_s
     lower = max(rate.per_s * LOWEST_BY_GUESS, per_s * DELAYED)
     return replace(pace, per_s=lower, at_s=now_s) if lower < per_s else pace
+
+
+def warned(pace: Pace, rate: Rate, left: int, now_s: float) -> Pace:
+    """Return the pace after the service said how many requests are left: lower where those are few, and never higher.
+
+    The number is that of one of many counters and may be wrong, so it takes no more off than late answers do.
+    """
+    lower = rate.per_s * max(LOWEST_BY_GUESS, left / SCARCE)
+    return replace(pace, per_s=lower, at_s=now_s) if lower < learned(pace, rate, now_s).per_s else pace
 
 
 def answered(pace: Pace, sent_at_s: float) -> Pace:

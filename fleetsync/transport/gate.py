@@ -10,7 +10,18 @@ from dataclasses import dataclass, field, replace
 from fleetsync.clock import Clock
 from fleetsync.core.bucket import Rate, drained, empty_bucket, give_back, refill, take
 from fleetsync.core.duration import lasting
-from fleetsync.core.pace import StoredPace, answered, delayed, held, learned, refused, resumed, stored, unrefused
+from fleetsync.core.pace import (
+    StoredPace,
+    answered,
+    delayed,
+    held,
+    learned,
+    refused,
+    resumed,
+    stored,
+    unrefused,
+    warned,
+)
 from fleetsync.errors import ThrottledError
 
 _INSTANT_S = 1e-9
@@ -132,6 +143,13 @@ class Gate:
         """Send a little less: the service answers ever later."""
         self._pace = delayed(self._pace, self.rate, self._clock.monotonic_s())
         self.is_unstored = True
+
+    def warn(self, left: int) -> None:
+        """Send less if the service says that few requests are left."""
+        pace = warned(self._pace, self.rate, left, self._clock.monotonic_s())
+        if pace is not self._pace:
+            self._pace = pace
+            self.is_unstored = True
 
     def _keep_to_pace(self) -> None:
         self._bucket = drained(self._bucket, self._pace.held_until_s)

@@ -29,6 +29,7 @@ from fleetsync.log import get_log
 from fleetsync.transport.gate import Gate
 from fleetsync.transport.http import Response
 from fleetsync.transport.lane import Lane, Ticket, Usage
+from fleetsync.transport.remaining import remaining
 from fleetsync.transport.spending import Spending
 
 PATIENCE_S = 120.0
@@ -168,6 +169,9 @@ class Limiter:
         lane = self._lanes[ticket.operation]
         self._spending.answered(ticket.operation, len(response.body))
         lane.gate.ease(ticket.at_s)
+        left = remaining(response.headers)
+        if left is not None:
+            lane.gate.warn(left)
         if response.took_s is not None:
             lane.watch(ticket, response.took_s, now_s=self.clock.monotonic_s())
 

@@ -10,6 +10,7 @@ from fleetsync.core.pace import (
     LONGEST_HOLD_S,
     LOWEST_BY_GUESS,
     RECOVERY_S,
+    SCARCE,
     answered,
     backoff_s,
     delayed,
@@ -19,6 +20,7 @@ from fleetsync.core.pace import (
     resumed,
     stored,
     unrefused,
+    warned,
 )
 
 RATE = Rate(per_s=20.0, burst=4.0)
@@ -172,3 +174,16 @@ def test_whatever_was_stored_is_resumed_within_bounds(per_s, ago_s, held_s, conf
     assert configured / 100 * 0.999 <= learned(pace, rate, 50.0).per_s <= configured
     assert 50.0 <= pace.held_until_s <= 50.0 + LONGEST_HOLD_S
     assert pace.at_s <= 50.0
+
+
+def test_what_a_service_says_is_left_only_ever_lowers_the_pace() -> None:
+    fresh = unrefused(RATE, 0.0)
+    assert warned(fresh, RATE, 1_000_000, 100.0) is fresh
+    assert warned(fresh, RATE, SCARCE, 100.0) is fresh
+    half = warned(fresh, RATE, SCARCE // 2, 100.0)
+    assert learned(half, RATE, 100.0).per_s == pytest.approx(RATE.per_s / 2)
+    assert warned(half, RATE, SCARCE - 1, 100.0) is half
+    least = warned(half, RATE, 0, 100.0)
+    assert learned(least, RATE, 100.0).per_s == pytest.approx(RATE.per_s * LOWEST_BY_GUESS)
+    assert least.held_until_s <= 100.0
+    assert learned(least, RATE, 100.0 + RECOVERY_S).per_s == RATE.per_s

@@ -436,3 +436,24 @@ async def test_another_budget_without_refusals_is_kept_to_at_once_and_earns_no_b
     for _ in range(20):
         await clock.run(limiter.admit("read"))
     assert clock.monotonic_s() - began_s == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "share"),
+    [
+        ({"x-ms-ratelimit-remaining-subscription-reads": "11999"}, 1.0),
+        ({"x-ms-ratelimit-remaining-subscription-reads": "10"}, 0.5),
+        ({"x-ms-ratelimit-remaining-subscription-resource-requests": "0"}, 0.25),
+        ({"x-ms-ratelimit-remaining-tenant-reads": "15", "x-ms-ratelimit-remaining-subscription-reads": "5"}, 0.25),
+        ({"x-ms-ratelimit-remaining-subscription-reads": "many"}, 1.0),
+        ({}, 1.0),
+    ],
+)
+async def test_few_that_are_left_lower_the_rate_of_their_class_alone(headers, share) -> None:
+    clock = FakeClock()
+    rates = {"read": Rate(per_s=20.0, burst=2), "write": Rate(per_s=20.0, burst=2)}
+    limiter = limiter_of(clock, **rates)
+    http = Limited(Script(clock, Response(status=200, headers=headers, body=b"")), limiter)
+    await clock.run(http.send(GET))
+    learned = {one.operation: one.learned_per_s for one in limiter.usage().classes}
+    assert learned == {"read": pytest.approx(20.0 * share), "write": 20.0}
