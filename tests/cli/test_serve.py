@@ -149,6 +149,15 @@ def test_the_printed_configuration_signs_in_at_both_services(tmp_path: Path, met
     assert tomllib.loads(text)["sources"]["hub"]["auth"]["method"] == method
 
 
+def test_the_printed_configuration_signs_in_at_azure_resource_manager(tmp_path: Path) -> None:
+    kinds = ("sphere-arm", "iot-hub-arm")
+    with served(Options(kinds=kinds, sphere_devices=5, latency_s=0.0, tls=tmp_path / "tls")) as cloud:
+        bench = Bench(folder=tmp_path, cloud=cloud)
+        bench.config.write_text(cloud.configuration(), encoding="utf-8")
+        found = bench.json("check", "--online")
+    assert {one["name"]: set(one["online"].values()) for one in found["sources"]} == {"catalog": {None}, "hubs": {None}}
+
+
 def test_nothing_is_sent_to_a_hub_with_the_connection_string_of_another(tmp_path: Path) -> None:
     with served(Options(kinds=("iot-hub",), devices=5, latency_s=0.0, tls=tmp_path / "tls")) as cloud:
         bench = Bench(folder=tmp_path, cloud=cloud)
