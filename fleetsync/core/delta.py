@@ -68,16 +68,29 @@ class Delta:
 def doubtful(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes]], spec: TypeSpec) -> frozenset[str]:
     """Return the ids of which a list that lags is not to be believed: a read has to decide.
 
-    Those are resources that are on record as gone, and those whose description does not follow the stored one.
+    Those are resources that are on record as gone, those whose description does not follow the stored one, and those
+    that are described in two ways at once.
     """
-    known = ((resource, stored[resource.id]) for resource, _ in listed if resource.id in stored)
-    return frozenset(resource.id for resource, row in known if row.gone or not _follows(row, resource, spec))
+    doubted: set[str] = set()
+    first: dict[str, bytes] = {}
+    for resource, digest in listed:
+        known = stored.get(resource.id)
+        is_gone = known is not None and known.gone
+        is_old = _succession(known, resource, spec) is not Succession.FOLLOWS
+        if is_gone or is_old or first.setdefault(resource.id, digest) != digest:
+            doubted.add(resource.id)
+    return frozenset(doubted)
 
 
-def _follows(known: Stored, shown: Resource, spec: TypeSpec) -> bool:
-    if known.document is None:  # nothing differs
-        return True
-    return spec.succession(_object(known.document), _object(shown.document)) is Succession.FOLLOWS
+def is_unclear(stored: Mapping[str, Stored], shown: Resource, spec: TypeSpec) -> bool:
+    """Say whether only its incarnation tells if this is still the stored resource."""
+    return _succession(stored.get(shown.id), shown, spec) is Succession.UNCLEAR
+
+
+def _succession(known: Stored | None, shown: Resource, spec: TypeSpec) -> Succession:
+    if known is None or known.document is None:  # nothing before it, or nothing differs
+        return Succession.FOLLOWS
+    return spec.succession(_object(known.document), _object(shown.document))
 
 
 def compare(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes]], spec: TypeSpec) -> Delta:

@@ -22,6 +22,9 @@ class Succession(Enum):
     FOLLOWS = auto()
     DOUBTFUL = auto()
     """It may be older than what is stored: a list that lags is not to be believed about it."""
+    UNCLEAR = auto()
+    """It follows, or it is of another resource that was given the same id: only its incarnation tells. In a list that
+    lags it may be older as well."""
     REPLACES = auto()
     """It is of another resource that was given the same id."""
 

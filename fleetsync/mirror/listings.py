@@ -5,7 +5,7 @@ timestamps: clocks step.
 """
 
 import datetime
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,9 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
-from fleetsync.core.delta import Event, compare, digest_of, doubtful
+from fleetsync.core.delta import Event, Stored, compare, digest_of, doubtful, is_unclear
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType
+from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
 from fleetsync.mirror import resources
 from fleetsync.mirror.engine import Prepared, Transaction, Writer
@@ -68,11 +68,19 @@ class Listing:
     unchanged: int = 0
     counted: int | None = None
     """How many the service counts itself; None where it does not."""
+    passed_over: int = 0
+    """How many are there and could not be read, or stored."""
+    first_passed_over: Unreadable | None = None
 
     @property
     def type(self) -> ResourceType:
         """Return what it lists."""
         return self.spec.type
+
+    def pass_over(self, some: Sequence[Unreadable]) -> None:
+        """Take note of resources of which nothing new is known."""
+        self.passed_over += len(some)
+        self.first_passed_over = self.first_passed_over or next(iter(some), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +140,17 @@ class Listings:
 
     async def doubtful(self, going: Listing, page: Page) -> frozenset[str]:
         """Return the ids of what a page of a list that lags shows and is not to be believed without a read."""
-        listed = _digested(page)
+        listed = _digested(page.resources)
+        return doubtful(await self._stored(going, listed), listed, going.spec)
+
+    async def is_unclear(self, going: Listing, shown: Resource) -> bool:
+        """Say whether only its incarnation tells if what a read shows is still the resource that is stored."""
+        return is_unclear(await self._stored(going, _digested([shown])), shown, going.spec)
+
+    async def _stored(self, going: Listing, shown: Sequence[tuple[Resource, bytes]]) -> dict[str, Stored]:
         scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
         async with self._writer.transaction() as transaction:
-            stored = await resources.find(transaction, scope, {one.id: digest for one, digest in listed})
-        return doubtful(stored, listed, going.spec)
+            return await resources.find(transaction, scope, {one.id: digest for one, digest in shown})
 
     async def record(self, going: Listing, pages: Sequence[Page]) -> None:
         """Store whole pages, what they showed to be there, and the cursor, in one transaction."""
@@ -160,7 +174,7 @@ class Listings:
         going.seen.saved()
 
     async def _record_page(self, transaction: Transaction, scope: resources.Scope, going: Listing, page: Page) -> None:
-        listed = _digested(page)
+        listed = _digested(page.resources)
         digests = {one.id: digest for one, digest in listed} | {one.id: b"" for one in page.unreadable}
         stored = await resources.find(transaction, scope, digests)
         delta = compare(stored, listed, going.spec)
@@ -171,6 +185,7 @@ class Listings:
         await resources.sight(transaction, scope, there)
         going.seen.add(there)
         going.listed += len(page.resources) + len(page.unreadable)
+        going.pass_over(page.unreadable)
         going.added += len(delta.added)
         going.updated += sum(one.event is not None for one in delta.updates)
         going.unchanged += delta.unchanged
@@ -306,5 +321,5 @@ class Listings:
         await transaction.run(delete(seen).where(seen.c.listing == id))
 
 
-def _digested(page: Page) -> list[tuple[Resource, bytes]]:
-    return [(one, digest_of(one.document)) for one in page.resources]
+def _digested(shown: Iterable[Resource]) -> list[tuple[Resource, bytes]]:
+    return [(one, digest_of(one.document)) for one in shown]

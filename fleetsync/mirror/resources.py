@@ -58,13 +58,16 @@ _REWRITE = Prepared(
         changed_at=func.coalesce(bindparam("b_changed_at"), resource.c.changed_at),
         seen_at=bindparam("b_seen_at"),
         seen_by=bindparam("b_seen_by"),
-        # What was read of another resource that had this id says nothing about this one.
-        details=case((bindparam("b_replaced"), null()), else_=resource.c.details),
+        # What was read of a resource that had this id before says nothing about this one.
+        **{
+            name: case((bindparam("b_may_be_another"), null()), else_=resource.c[name])
+            for name in ("details", "desired", "reported")
+        },
         missed_since=null(),
         gone_at=null(),
         gone_reason=null(),
     ),
-    tuple(f"b_{name}" for name in (*_DESCRIPTION, "changed_at", "seen_at", "seen_by", "replaced", "no")),
+    tuple(f"b_{name}" for name in (*_DESCRIPTION, "changed_at", "seen_at", "seen_by", "may_be_another", "no")),
 )
 _SIGHT = Prepared(
     update(resource)
@@ -149,7 +152,8 @@ async def _add(transaction: Transaction, scope: Scope, added: list[tuple[Resourc
 
 def _rewritten(one: Update, at: str, cycle: CycleId) -> tuple[Any, ...]:
     changed_at = None if one.event is None else at
-    return (*_described(one.resource, one.digest), changed_at, at, cycle, one.event is Event.REPLACED, one.no)
+    may_be_another = one.event in (Event.REPLACED, Event.RETURNED)
+    return (*_described(one.resource, one.digest), changed_at, at, cycle, may_be_another, one.no)
 
 
 def _described(new: Resource, digest: bytes) -> tuple[Any, ...]:

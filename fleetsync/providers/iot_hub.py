@@ -105,13 +105,15 @@ def succession(stored: Mapping[str, Any], shown: Mapping[str, Any]) -> Successio
 
     A version counts all writes to desired and reported properties, `$version` those of each; tags raise neither, so an
     ETag alone tells nothing of before and after. A device that was deleted and made again counts from the beginning and
-    has another `deviceEtag`; a module has no such mark.
+    has another `deviceEtag`, as has one whose identity was written; a module has no such mark.
     """
     is_other = stored.get("deviceEtag") != shown.get("deviceEtag")
     if (is_other or "moduleId" in shown) and _began_again(stored, shown):
         return Succession.REPLACES
     counts = [(_count(stored, *path), _count(shown, *path)) for path in _COUNTERS]
-    if is_other or any(new < old for old, new in counts):
+    if is_other:
+        return Succession.UNCLEAR
+    if any(new < old for old, new in counts):
         return Succession.DOUBTFUL
     moved = any(new > old for old, new in counts)
     return Succession.FOLLOWS if moved or stored.get("etag") == shown.get("etag") else Succession.DOUBTFUL

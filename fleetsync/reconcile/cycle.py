@@ -208,6 +208,7 @@ class Cycle:
             await judge(going, job.mirror, job.settings.limits)
             self._counts.gone += await bury(job.source, going, job.mirror, job.meter)
             self._listed.add(spec.type)
+            _say_passed_over(going)
         except (UnsafePlanError, TerminalError) as error:
             if isinstance(error, AuthError) and error.status != _FORBIDDEN:
                 raise
@@ -226,6 +227,7 @@ class Cycle:
             counts.added += going.added
             counts.updated += going.updated
             counts.unchanged += going.unchanged
+            counts.failed += going.passed_over
 
     async def _plan(self) -> Plan:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
@@ -306,6 +308,15 @@ class Cycle:
             for selection in running:
                 selection.interrupt()
             raise
+
+
+def _say_passed_over(going: Listing) -> None:
+    first = going.first_passed_over
+    if first is not None:
+        log = get_log(source=going.source, cycle=going.cycle)
+        log.warning(
+            "listing.passed_over", type=going.type, failed=going.passed_over, resource=first.id, reason=first.reason
+        )
 
 
 def _say(done: Done, ending: Ending, *, took_s: float) -> None:

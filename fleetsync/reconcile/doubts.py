@@ -1,6 +1,5 @@
 """Where a list lags behind: what it says that may be old is asked for, before a page is stored."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -14,8 +13,8 @@ from fleetsync.providers.base import Source
 from fleetsync.reconcile.together import Hands, each
 
 
-async def settled(source: Source, going: Listing, mirror: Mirror, pages: Sequence[Page], hands: Hands) -> list[Page]:
-    """Return pages as they may be believed: what was doubtful is replaced by what a read shows now.
+async def settled(source: Source, going: Listing, mirror: Mirror, page: Page, hands: Hands) -> Page:
+    """Return a page as it may be believed: what was doubtful is replaced by what a read shows now.
 
     What the service does not find is left out, as if it had not been listed. What it cannot answer for stays there as
     it was; the next listing doubts it again.
@@ -23,42 +22,37 @@ async def settled(source: Source, going: Listing, mirror: Mirror, pages: Sequenc
     Raises:
         SourceError: the service as a whole does not go on.
     """
-    if not going.spec.lags:
-        return list(pages)
-    return [await _settled(source, going, mirror, page, hands) for page in pages]
-
-
-async def _read(source: Source, going: Listing, mirror: Mirror, key: ResourceKey) -> Resource:
-    """Return a resource as it is now, and whether it is another than the one that is stored, where that can be told."""
-    resource, part = await source.read(key), going.spec.incarnation
-    known = await mirror.detail(key, part) if part is not None else None
-    if part is None or known is None:
-        return resource
-    now = msgspec.json.decode((await source.detail(key, part)).document)
-    return replace(resource, is_another=not same(known, now))
-
-
-async def _settled(source: Source, going: Listing, mirror: Mirror, page: Page, hands: Hands) -> Page:
-    doubtful = await mirror.listings.doubtful(going, page)
+    doubtful = await mirror.listings.doubtful(going, page) if going.spec.lags else frozenset[str]()
     if not doubtful:
         return page
-    found: dict[str, Resource | Unreadable | None] = {}
+    found: list[Resource] = []
+    unanswered: list[Unreadable] = []
 
     async def ask(id: str) -> None:
         try:
-            found[id] = await _read(source, going, mirror, ResourceKey(source.name, going.type, id))
+            found.append(await read_now(source, going, mirror, id))
         except NotFoundError:
-            found[id] = None
+            pass
         except SourceError as error:
-            found[id] = Unreadable(id=id, reason=str(error))
+            unanswered.append(Unreadable(id=id, reason=str(error)))
             raise
 
     await each(sorted(doubtful), ask, hands)
     return replace(
         page,
-        resources=(
-            *(one for one in page.resources if one.id not in doubtful),
-            *(one for one in found.values() if isinstance(one, Resource)),
-        ),
-        unreadable=(*page.unreadable, *(one for one in found.values() if isinstance(one, Unreadable))),
+        resources=(*(one for one in page.resources if one.id not in doubtful), *found),
+        unreadable=(*page.unreadable, *unanswered),
     )
+
+
+async def read_now(source: Source, going: Listing, mirror: Mirror, id: str) -> Resource:
+    """Return a resource as it is now, and whether it is another than the one that is stored, where that can be told."""
+    key, part = ResourceKey(source.name, going.type, id), going.spec.incarnation
+    resource = await source.read(key)
+    if part is None or not await mirror.listings.is_unclear(going, resource):
+        return resource
+    known = await mirror.detail(key, part)
+    if known is None:
+        return resource
+    now = msgspec.json.decode((await source.detail(key, part)).document)
+    return replace(resource, is_another=not same(known, now))

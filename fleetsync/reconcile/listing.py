@@ -102,13 +102,16 @@ async def _drain(source: Source, going: Listing, mirror: Mirror, means: Means) -
     """Fetch and store side by side; the queue between the two is what bounds the memory."""
     queue: asyncio.Queue[Page | _End] = asyncio.Queue(maxsize=2)
     end = _End(None) if going.ended else None
+    # A page of a list that lags is doubted by what the one before it said; and the reads for that take their time.
+    most = 1 if going.spec.lags else MOST_PAGES
     async with together() as group:
         if end is None:
             group.create_task(_fetch(source, going, queue))
         while end is None:
-            pages, end = await _batch(queue, means.clock)
+            pages, end = await _batch(queue, means.clock, most=most)
             if pages:
-                await mirror.listings.record(going, await settled(source, going, mirror, pages, means.hands))
+                believed = [await settled(source, going, mirror, page, means.hands) for page in pages]
+                await mirror.listings.record(going, believed)
                 means.watch(going)
     if end.error is not None:
         raise end.error
@@ -124,15 +127,15 @@ async def _fetch(source: Source, going: Listing, queue: "asyncio.Queue[Page | _E
         await queue.put(_End(None))
 
 
-async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock) -> tuple[list[Page], _End | None]:
-    """Return pages for one transaction, and the end if it was reached."""
+async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock, *, most: int) -> tuple[list[Page], _End | None]:
+    """Return up to `most` pages for one transaction, and the end if it was reached."""
     first = await queue.get()
     if isinstance(first, _End):
         return [], first
     pages = [first]
     size = _size(first)
     until_s = clock.monotonic_s() + MOST_SECONDS
-    while len(pages) < MOST_PAGES and size < MOST_BYTES:
+    while len(pages) < most and size < MOST_BYTES:
         try:
             async with clock.timeout(until_s - clock.monotonic_s()):
                 following = await queue.get()

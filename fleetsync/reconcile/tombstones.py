@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from fleetsync.core.model import Resource, ResourceKey
-from fleetsync.errors import NotFoundError
+from fleetsync.core.model import Resource, Unreadable
+from fleetsync.errors import NotFoundError, SourceError
 from fleetsync.mirror.listings import Listing, Missed
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
+from fleetsync.reconcile.doubts import read_now
 from fleetsync.reconcile.together import Batches, Hands, each
 
 # So many are asked for one by one in a cycle; beyond that the next listing decides, which costs less.
@@ -52,9 +53,12 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
 
     async def ask(row: Missed) -> None:
         try:
-            shown = await source.read(ResourceKey(source.name, going.type, row.id))
+            shown = await read_now(source, going, mirror, row.id)
         except NotFoundError:
             await missing.add(row)
+        except SourceError as error:
+            going.pass_over([Unreadable(id=row.id, reason=str(error))])
+            raise
         else:
             await found.add(shown)
 

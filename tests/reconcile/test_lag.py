@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
 from fleetsync.core.model import DEVICE
 from fleetsync.errors import UnreachableError
+from fleetsync.log import only_known_keys
 from fleetsync.providers.iot_hub import CONFIGURATION, MODULE
 from fleetsync.simulator import parse_faults
 from fleetsync.simulator.iot_hub.fleet import BASELINE_AUTHOR
-from fleetsync.simulator.iot_hub.records import Record
-from tests.fakes.http import is_write, lost, refused
+from fleetsync.simulator.iot_hub.records import Record, row_document
+from fleetsync.transport.http import Request, Response
+from tests.fakes.http import Killed, is_write, killed, lost, refused
 from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare, mirrored, true
 
 
@@ -309,6 +312,134 @@ async def test_where_the_incarnation_is_known_it_tells_what_no_version_does(hub:
     assert mirrored(hub) == true(hub)
     # What was known of the one before is forgotten.
     assert hub.rows("SELECT id FROM resource WHERE details IS NOT NULL") == [(other,)]
+
+
+async def know_incarnations(hub: Rig, *ids: str) -> None:
+    """Put identities: the answers name the incarnations."""
+    hub.declarations = [declare({"statusReason": "known"}, where=f"id IN {(*ids, '')}")]
+    await hub.cycle(write=True)
+    hub.declarations = []
+
+
+def happened_to(hub: Rig, id: str) -> list[str]:
+    return [event for one, event in hub.events() if one == id and event != "released"]
+
+
+def is_identity_read(request: Any) -> bool:
+    return request.method == "GET" and "/devices/" in request.url and "/statistics/" not in request.url
+
+
+async def test_what_returned_is_not_compared_with_the_one_before(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    await know_incarnations(hub, id)
+    hub.cloud.hub.delete_device(id)
+    await hub.cycle()
+    hub.cloud.hub.add_device(id)
+    await hub.cycle()
+    await hub.clock.advance(10)
+    hub.cloud.hub.operator_edit(id, {"status": "disabled"})
+    await hub.cycle()
+    assert happened_to(hub, id) == ["added", "updated", "gone", "returned", "updated"]
+
+
+async def test_the_incarnation_is_asked_for_only_where_the_identity_was_written(hub: Rig) -> None:
+    """The registry takes 100 requests a minute, and the index may lag for half an hour."""
+    await hub.cycle()
+    lag(hub, 3600)
+    await know_incarnations(hub, *hub.ids())
+    before = hub.http.count(is_identity_read)
+    hub.cloud.hub.operator_edit(hub.ids()[3], {"tags": {"note": "x"}})
+    await hub.cycle()  # the index shows all as they were before
+    assert hub.http.count(is_twin_read) >= 12
+    assert hub.http.count(is_identity_read) == before
+
+
+async def test_a_device_made_anew_that_is_found_by_a_read_alone_is_replaced(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    await know_incarnations(hub, id)
+    hub.cloud.hub.recreate_device(id)
+    await grow(hub, id)
+    show(hub, id, None)
+    await hub.cycle()
+    assert happened_to(hub, id)[-1] == "replaced"
+
+
+@pytest.mark.parametrize("places", [(1, 1), (1, 2)])
+async def test_of_two_descriptions_in_one_listing_the_older_is_not_believed(hub: Rig, places: tuple[int, int]) -> None:
+    """Rows come in no order, and may stand on two pages."""
+    await hub.cycle()
+    id = hub.ids()[0]
+    rows = []
+    for temperature in (1, 2):
+        hub.cloud.hub.report(id, {"temperature": temperature})
+        rows.append(row_document(hub.cloud.hub.state.found(id)))
+    newest_first = list(zip(places, reversed(rows), strict=True))
+    send, pages = hub.http.send, 0
+
+    async def twice(request: Request) -> Response:
+        nonlocal pages
+        response = await send(request)
+        if request.operation != "query":
+            return response
+        pages += 1
+        found = [row for row in json.loads(response.body) if row["deviceId"] != id]
+        found += [row for page, row in newest_first if page == pages]
+        return replace(response, body=json.dumps(found, separators=(",", ":")).encode())
+
+    hub.http.send = twice  # type: ignore[method-assign]  # a list that changes while it is read
+    await hub.cycle()
+    assert mirrored(hub)[id] == true(hub)[id]
+    assert happened_to(hub, id) == ["added", "updated"]
+
+
+async def test_a_kill_between_doubts_costs_no_page_that_was_settled(hub: Rig) -> None:
+    await hub.cycle()
+    for id in hub.ids():
+        hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
+    hub.http.when(lambda request: is_twin_read(request) and hub.http.count(is_twin_read) == 8, before=killed)
+    with pytest.raises(Killed):
+        await hub.cycle()
+    hub.http.heal()
+    assert [tagged(hub, id) for id in hub.ids()].count("x") == 5, "a page"
+    done = await hub.cycle()
+    assert done.counts.pages == 2, "it went on where it was"
+    assert mirrored(hub) == true(hub)
+    assert {event for _, event in hub.events()} == {"added", "updated"}
+
+
+@pytest.mark.parametrize("where", ["listed", "not listed"])
+async def test_what_could_not_be_read_is_counted_and_named(hub: Rig, where: str) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    if where == "listed":
+        hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
+    else:
+        show(hub, id, None)
+    hub.http.when(is_twin_read, before=refused(400))
+    with structlog.testing.capture_logs(processors=[only_known_keys]) as said:
+        done = await hub.cycle()
+    assert (done.complete, done.counts.failed) == (True, 1)
+    [line] = [line for line in said if line["event"] == "listing.passed_over"]
+    assert (line["type"], line["resource"], line["failed"]) == ("device", id, 1)
+    assert "400" in line["reason"]
+
+
+@pytest.mark.parametrize(("status", "left"), [(401, "failed"), (403, "failed"), (429, "open")])
+async def test_a_refusal_in_the_middle_of_doubts_believes_nothing(hub: Rig, status: int, left: str) -> None:
+    await hub.cycle()
+    for id in hub.ids():
+        hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
+    before = hub.events()
+    hub.http.when(is_twin_read, before=refused(status))
+    done = await hub.cycle()
+    assert not done.complete
+    assert hub.events() == before
+    assert hub.rows("SELECT state FROM listing ORDER BY id DESC LIMIT 1") == [(left,)]
+    hub.http.heal()
+    await hub.cycle()
+    assert mirrored(hub) == true(hub)
 
 
 async def test_what_a_configuration_took_over_meanwhile_is_not_written_again(hub: Rig) -> None:
