@@ -1,4 +1,4 @@
-"""Every question of the README, asked of a mirror that real cycles filled from both services, against what they hold."""
+"""Every question of the README, asked of a mirror that real cycles filled from all services, against what they hold."""
 
 import asyncio
 import datetime
@@ -19,7 +19,9 @@ from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.mirror.reader import reading
 from fleetsync.providers.base import Endpoint, all_kinds, load
 from fleetsync.reconcile.cycle import Cycle, Done, Job
-from fleetsync.simulator import Cloud, Options
+from fleetsync.simulator import KINDS, Cloud, Options
+from fleetsync.simulator.arm.fleet import CATALOG_NAME, PILOT, RETUNED
+from fleetsync.simulator.arm.routes import DEVICE
 from fleetsync.transport.http import Request
 from fleetsync.wiring.configuration import longest_ages_s, read_configuration
 from fleetsync.wiring.sources import source_rows
@@ -33,12 +35,15 @@ QUESTIONS = dict(re.findall(r"^ {4}-- (.+)\n((?: {4}.*\n)+?)(?=\n|\Z)", SECTION,
 DAY_S = 86_400
 OPTIONS = Options(
     listen="127.0.0.1:8080",
-    kinds=("iot-central", "iot-hub"),
+    kinds=KINDS,
     devices=90,
     hub_devices=120,
     hub_tier="none",
     index_lag_s=0.0,
     rate="none",
+    sphere_devices=40,
+    sphere_rate="none",
+    arm_rate="none",
     latency_s=0.0,
 )
 CONFIG = """
@@ -46,15 +51,40 @@ CONFIG = """
 kind = "iot-central"
 url = "http://127.0.0.1:8080"
 mode = "manual"
-auth = { method = "none" }
-limits = { max_writes = "100%" }
+auth = {{ method = "none" }}
+limits = {{ max_writes = "100%" }}
 
 [sources.hub]
 kind = "iot-hub"
 url = "http://127.0.0.1:8081"
 mode = "manual"
-auth = { method = "none" }
-limits = { max_writes = "100%" }
+auth = {{ method = "none" }}
+limits = {{ max_writes = "100%" }}
+
+[sources.tenant]
+kind = "sphere-legacy"
+url = "http://127.0.0.1:8082"
+tenant = "{tenant}"
+auth = {{ method = "none" }}
+
+[sources.catalog]
+kind = "sphere-arm"
+url = "http://127.0.0.1:8083"
+subscription = "{subscription}"
+auth = {{ method = "none" }}
+
+[sources.hubs]
+kind = "iot-hub-arm"
+url = "http://127.0.0.1:8083"
+subscription = "{subscription}"
+auth = {{ method = "none" }}
+
+[sources.buildings]
+kind = "cloud-relay"
+url = "http://127.0.0.1:8084"
+roster = {{ source = "hub" }}
+paths = ["info/device"]
+auth = {{ method = "none" }}
 """
 DECLARATIONS = """
 [[declaration]]
@@ -78,6 +108,14 @@ where = "tags ->> 'ring' = 'canary'"
 [declaration.desired]
 properties.desired.diagnostics.level = "quiet"
 """
+KIND_OF = {
+    "plant": "iot-central",
+    "hub": "iot-hub",
+    "tenant": "sphere-legacy",
+    "catalog": "sphere-arm",
+    "hubs": "iot-hub-arm",
+    "buildings": "cloud-relay",
+}
 BASELINE = "the hub's automatic configuration 'canary-baseline'"
 ALIVE = ("etag", "connectionState", "lastActivityTime", "cloudToDeviceMessageCount")
 
@@ -88,7 +126,7 @@ Row = tuple[Any, ...]
 
 @dataclass
 class World:
-    """Both services, the mirror of them, and what they held before the last day and now."""
+    """All services, the mirror of them, and what they held before the last day and now."""
 
     folder: Path
     clock: FakeClock
@@ -110,6 +148,12 @@ class World:
             found["hub", "device", one["twin"]["deviceId"]] = one["twin"]
             for module in one["modules"]:
                 found["hub", "module", f"{module['deviceId']}/{module['moduleId']}"] = module
+        for one in self.cloud.sphere.truth():
+            found["tenant", "device", one["DeviceId"].lower()] = one
+        for one in self.cloud.arm.truth():
+            found["catalog", "device", one["id"]] = one
+        for one in self.cloud.relay.truth():
+            found["buildings", "device", one["deviceId"]] = one["resources"]["info/device"]
         return found
 
     def devices(self, source: str) -> Mapping[str, dict[str, Any]]:
@@ -122,10 +166,11 @@ class World:
 
 
 async def live(world: World) -> None:
-    """Mirror both services; forty days later let much happen to them, write, and mirror them again."""
+    """Mirror all services; forty days later let much happen to them, write, and mirror them again."""
+    config = CONFIG.format(tenant=world.cloud.sphere.tenant.id, subscription=world.cloud.arm.subscription)
     (world.folder / "declarations").mkdir()
     (world.folder / "declarations" / "all.toml").write_text(DECLARATIONS, encoding="utf-8")
-    (world.folder / "config.toml").write_text(CONFIG, encoding="utf-8")
+    (world.folder / "config.toml").write_text(config, encoding="utf-8")
     configuration = read_configuration(world.folder / "config.toml", world.clock)
     settings = configuration.settings
 
@@ -213,10 +258,18 @@ def blocked(world: World) -> Iterator[Row]:
 
 def silent(world: World) -> Iterator[Row]:
     since = world.clock.now() - datetime.timedelta(days=30)
-    for id, twin in world.devices("hub").items():
-        at = datetime.datetime.fromisoformat(twin["lastActivityTime"]).replace(tzinfo=datetime.UTC)
+    heard = [("hub", id, twin["lastActivityTime"]) for id, twin in world.devices("hub").items()]
+    heard += [("tenant", id, one["LastUpdateRequestUTC"]) for id, one in world.devices("tenant").items()]
+    heard += [
+        ("catalog", id, one["properties"]["lastUpdateRequestUtc"]) for id, one in world.devices("catalog").items()
+    ]
+    for source, id, text in heard:
+        # Some services write seven digits, and a Z or none.
+        at = datetime.datetime.fromisoformat((text or "0001-01-01T00:00:00")[:26].rstrip("Z")).replace(
+            tzinfo=datetime.UTC
+        )
         if at.year > 1 and at < since:
-            yield "hub", id, at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            yield source, id, at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def large(world: World) -> Iterator[Row]:
@@ -227,8 +280,11 @@ def large(world: World) -> Iterator[Row]:
 
 
 def twice(world: World) -> Iterator[Row]:
-    for id in world.devices("plant").keys() & world.devices("hub").keys():
-        yield id, 2, "hub", "plant"
+    sources: dict[str, list[str]] = {}
+    for source, type, id in sorted(world.now):
+        if type == "device":
+            sources.setdefault(id, []).append(source)
+    return ((id, len(names), names[0], names[-1]) for id, names in sources.items() if len(names) > 1)
 
 
 def untagged(world: World) -> Iterator[Row]:
@@ -257,7 +313,7 @@ def changed(world: World) -> Iterator[Row]:
         before, now = (truth.get(key) for truth in (world.before, world.now))
         if before is None or now is None:
             yield source, "added" if before is None else "gone", type, id
-        elif type == "device" and id in world.recreated:
+        elif (source, type) == ("hub", "device") and id in world.recreated:
             yield source, "replaced", type, id
         elif {name: before[name] for name in before if name not in ALIVE} != {
             name: now[name] for name in now if name not in ALIVE
@@ -279,7 +335,54 @@ def refused(world: World) -> Iterator[Row]:
             yield source, write.id, attempts[write.id], write.status, outcomes[write.status]
 
 
+def everywhere(world: World) -> Iterator[Row]:
+    cloud, application = world.cloud, world.cloud.application
+    others = {
+        "plant": sum(
+            len(one)
+            for one in (
+                application.device_groups,
+                application.device_templates,
+                application.enrollment_groups,
+                application.organizations,
+            )
+        ),
+        "hub": len(list(cloud.hub.state.configurations)),
+        "tenant": len(cloud.sphere.tenant.products) + len(cloud.sphere.tenant.groups),
+        "catalog": len(cloud.arm.tree.entries)
+        + sum(len(below) for one in cloud.arm.tree.catalogs for words, below in one.below.items() if words != DEVICE),
+        "hubs": len(cloud.arm.hubs.entries),
+    }
+    there = Counter(source for source, _, _ in world.now) + Counter(others)
+    came = Counter(source for source, _, _ in world.now.keys() - world.before.keys())
+    went = Counter(source for source, _, _ in world.before.keys() - world.now.keys())
+    tags = [twin.get("tags", {}) for twin in world.devices("hub").values()]
+    drift = Counter({"plant": sum("-tromso-" in id for id in world.devices("plant"))})
+    drift["hub"] = sum(
+        (one.get("site") == "oslo" and one.get("owner") != "north") or one.get("ring") == "canary" for one in tags
+    )
+    for source, kind in KIND_OF.items():
+        yield kind, source, there[source], came[source], went[source], drift[source]
+
+
+def not_yet(world: World) -> Iterator[Row]:
+    groups, products = world.cloud.sphere.tenant.groups, world.cloud.sphere.tenant.products
+    for id in world.devices("tenant").keys() - world.devices("catalog").keys():
+        group = groups.get(world.devices("tenant")[id]["DeviceGroupId"])
+        yield id, None if group is None else products[group.product_id].name, group and group.members["Name"]
+
+
+def otherwise(world: World) -> Iterator[Row]:
+    for catalog in (CATALOG_NAME, PILOT[1]):
+        for product, group in RETUNED:
+            yield catalog, product, group, "UpdateAll", "No3rdPartyAppUpdates"
+
+
 ANSWERS: Mapping[str, tuple[Callable[[World], Iterator[Row]], str]] = {
+    "What is there in every service, what came and what went in a week, and what is not as declared?": (
+        everywhere,
+        "kind source there came went drifting",
+    ),
     "Which devices are blocked?": (blocked, "source id display_name"),
     "Which devices were not heard of for 30 days? (IoT Central does not say.)": (silent, "source id last_activity_at"),
     "Which twins are larger than 6 KB?": (large, "source id size_bytes"),
@@ -293,6 +396,14 @@ ANSWERS: Mapping[str, tuple[Callable[[World], Iterator[Row]], str]] = {
     "What changed in the last day, newest first?": (changed, "source event type resource_id"),
     "Which devices vanished, and what says so?": (vanished, "source id"),
     "Which writes were refused, or got lost?": (refused, "source resource_id attempt status outcome"),
+    "Which devices of an Azure Sphere tenant are in no catalog yet? (Sources are called tenant and catalog here.)": (
+        not_yet,
+        "id product device_group",
+    ),
+    "Which of its device groups are set otherwise in a catalog?": (
+        otherwise,
+        "catalog product device_group old_policy new_policy",
+    ),
 }
 
 
@@ -315,7 +426,7 @@ def test_a_question_of_the_readme_is_answered_with_the_truth(world: World, quest
 
 def test_what_vanished_was_looked_for(world: World) -> None:
     reasons = [row["gone_reason"] for row in world.ask("Which devices vanished, and what says so?")]
-    assert len(reasons) == 2
+    assert len(reasons) == 3
     assert all(reason.endswith("and not found by a read") for reason in reasons)
 
 

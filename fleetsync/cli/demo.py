@@ -6,58 +6,23 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from fleetsync import log
 from fleetsync.cli import output
-from fleetsync.cli.demo_scenes import CENTRAL, HUB, Show, Touched
+from fleetsync.cli.demo_files import configure
+from fleetsync.cli.demo_scenes import Touched, show
+from fleetsync.cli.demo_stage import HUB, Stage
 from fleetsync.cli.invocation import Invocation
 from fleetsync.clock import Clock
 from fleetsync.errors import UsageError
-from fleetsync.simulator import Cloud, Options
-from fleetsync.wiring.configuration import Configuration, read_configuration
+from fleetsync.simulator import KINDS, Cloud, Options, Shares
 from fleetsync.wiring.sources import connected, opened_mirror
 
-INDEX_LAG_S = 3.0
-_SETTINGS = {
-    CENTRAL: """\
-mode = "manual"                 # `fleetsync apply` may write, the daemon may not
-weakest_guard = "reread"        # device properties have no ETag: read, compare, write, read back
-rate = { share = 1.0 }          # the built-in cloud has no other clients
-
-""",
-    HUB: """\
-mode = "manual"
-
-""",
-}
-_DECLARATIONS = """\
-# What the devices should look like. Each declaration selects devices in SQL and says what they should have.
-
-[[declaration]]
-name = "tromso-belongs-to-europe"
-sources = ["central"]
-where = "id LIKE '%-tromso-00%' AND enabled"
-
-[declaration.desired]
-organizations = ["europe"]
-
-[[declaration]]
-name = "two-thermostats-at-21"
-sources = ["central"]
-where = "id IN ({thermostats})"
-
-[declaration.desired]
-properties.targetTemperature = 21
-
-[[declaration]]
-name = "oslo-reports-every-minute"
-sources = ["hub"]
-where = "tags ->> 'site' = 'oslo' AND enabled"
-
-[declaration.desired]
-tags.reporting = "every minute"
-properties.desired.telemetry.intervalS = 60
-"""
+INDEX_LAG_S: Final = 3.0
+MOVE_S: Final = 4.0
+_FEWEST_OF_THE_HUB: Final = 50
+"""A smaller hub has no devices with odd ids."""
 
 
 def demo(invocation: Invocation, folder: Path | None, devices: int, *, keep: bool) -> None:
@@ -80,31 +45,28 @@ def _prepare(folder: Path) -> None:
 
 
 async def _run(folder: Path, devices: int, clock: Clock) -> Touched:
-    kinds = ("iot-central", "iot-hub")
-    # Of a smaller hub the limits would be waited for longer than anybody watches.
-    cloud = Cloud(Options(kinds=kinds, devices=devices, hub_tier="S3", hub_units=5, index_lag_s=INDEX_LAG_S))
+    cloud = Cloud(
+        Options(
+            kinds=KINDS,
+            devices=devices,
+            # Of a smaller hub the limits would be waited for longer than anybody watches; so would some controllers.
+            hub_devices=max(devices // 5, _FEWEST_OF_THE_HUB),
+            hub_tier="S3",
+            hub_units=5,
+            index_lag_s=INDEX_LAG_S,
+            sphere_operation_s=MOVE_S,
+            relay_shares=Shares(hollow=0.0, slow_s=0.3),
+        )
+    )
     async with cloud.serving():
-        configuration = _configure(folder, cloud, clock)
+        configuration = configure(folder, cloud, clock)
         settings = configuration.settings
         async with (
             opened_mirror(settings, clock) as mirror,
-            connected(settings.sources.values(), clock, folder) as parts,
+            connected(settings.sources.values(), clock, settings.database.path) as parts,
         ):
-            show = Show(cloud=cloud, configuration=configuration, mirror=mirror, parts=parts, clock=clock)
-            return await show.run()
-
-
-def _configure(folder: Path, cloud: Cloud, clock: Clock) -> Configuration:
-    """Write the files that a user would write, and read them as `fleetsync check` would."""
-    text = cloud.configuration()
-    for source, lines in _SETTINGS.items():
-        text = text.replace(f"[sources.{source}.auth]", f"{lines}[sources.{source}.auth]")
-    (folder / "config.toml").write_text(text, encoding="utf-8")
-    (folder / "declarations").mkdir()
-    ids = sorted(device["id"] for device in cloud.truth() if str(device["id"]).startswith("thermostat-oslo-"))[:2]
-    thermostats = ", ".join(f"'{id}'" for id in ids)
-    (folder / "declarations" / "demo.toml").write_text(_DECLARATIONS.format(thermostats=thermostats), encoding="utf-8")
-    return read_configuration(folder / "config.toml", clock)
+            stage = Stage(cloud=cloud, configuration=configuration, mirror=mirror, parts=parts, clock=clock)
+            return await show(stage)
 
 
 def _say_what_next(folder: Path, touched: Touched) -> None:

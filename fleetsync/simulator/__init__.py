@@ -12,6 +12,7 @@ It guards nothing: its secrets follow from the seed.
 """
 
 from fleetsync.simulator.cloud import KINDS, Cloud, Credentials, Options
+from fleetsync.simulator.cloud_relay.service import Shares
 from fleetsync.simulator.counters import CounterSnapshot, LogLine, WriteRecord
 from fleetsync.simulator.errors import SimulatorError
 from fleetsync.simulator.faults import Fault, parse_faults
@@ -25,6 +26,7 @@ __all__ = [
     "Fault",
     "LogLine",
     "Options",
+    "Shares",
     "SimRequest",
     "SimResponse",
     "SimulatorError",
