@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from fleetsync.cli import doing, forecasts, output
+from fleetsync.cli import doing, forecasts, output, usage
 from fleetsync.cli.invocation import Invocation, chosen
 from fleetsync.config.settings import Mode, SourceSettings
 from fleetsync.core.declaration import ABSENT, UNKNOWN
@@ -34,7 +34,8 @@ _FILE_MODE = 0o640
 class Planned:
     """A plan, the settings of its source, the declarations that are held in it, and what `apply` takes.
 
-    `ahead` forecasts the writes, `before` the listing and the reading that come before them.
+    `ahead` forecasts the writes, `before` the listing and the reading that come before them; `holds` says what may not
+    be sent at first.
     """
 
     plan: Plan
@@ -42,6 +43,7 @@ class Planned:
     held: tuple[HeldDeclaration, ...]
     ahead: Forecast
     before: Forecast
+    holds: tuple[str, ...]
 
 
 def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
@@ -56,6 +58,7 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
     configuration = read_configuration(invocation.file(), clock)
     settings, declarations = configuration.settings, configuration.declared.declarations
     sources = chosen(settings, names)
+    used = usage.used(invocation, settings, daemon=False)
     files = {one.name: one.file for one in declarations}
     with reading(settings.database.path, clock) as reader:
         selection = Selection(reader, view_of(all_kinds().values()))
@@ -79,6 +82,7 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
                     held=held,
                     ahead=forecasts.writing(one, planned.plan, stocks),
                     before=forecasts.listing(one, stocks, forecasts.details(one, planner, selection, stocks)),
+                    holds=tuple(usage.holds(usage.as_json(one, used, clock), clock.now())),
                 )
             )
     return tuple(found)
@@ -200,6 +204,8 @@ def _summarize(planned: Planned) -> None:
     if settings.mode is Mode.OBSERVE and plan.changes:
         parts.append('mode "observe": apply writes nothing here')
     output.line((settings.name, "bold"), f": {'; '.join(parts)}")
+    for text in planned.holds if planned.ahead.total else ():
+        output.line((settings.name, "bold"), f": {text}")
 
 
 def complain_of_contradictions(plans: Sequence[Planned]) -> bool:

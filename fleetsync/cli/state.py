@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleetsync.cli import output
+from fleetsync.cli import output, usage
 from fleetsync.cli.invocation import Invocation
 from fleetsync.cli.warnings import ending, ending_services, sqlite_warnings, wal_bytes, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.counts import COUNTS
+from fleetsync.core.duration import lasting
 from fleetsync.core.words import counted
 from fleetsync.errors import Problem
 from fleetsync.mirror.lock import is_locked, lock_file
 from fleetsync.mirror.reader import Reader, reading
-from fleetsync.wiring.rates import budget_of
 
 _SOURCES = "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error"
 _CYCLES = ", ".join(("id, source, started_at, finished_at, outcome, complete", *COUNTS, "error"))
@@ -32,7 +32,7 @@ def look(invocation: Invocation) -> dict[str, Any]:
 
     `at` · `process`: the `pid` of the process that has the database, null when none has, and whether it is a `daemon`
     that takes commands · `database`: `path, size_bytes, wal_bytes, sqlite` · `sources`, as in the view, and for each
-    `age_s` (since the last complete listing), `waits_for` (words, or null), `rates` (by operation class, words),
+    `age_s` (since the last complete listing), `waits_for` (words, or null), `rates`, `daily`, `live` (`usage.as_json`),
     `last_cycle` (as in the view `cycles`, or null) · `drift`: leaves by state · `held`: declarations that are held,
     `name, file, error` · `contradictions`: `source, type, path, declarations, files, resources` (how many), `example`
     (an id) · `refused_configuration`: what the running daemon did not take over at its last reload, `at, file, line,
@@ -46,8 +46,9 @@ def look(invocation: Invocation) -> dict[str, Any]:
     settings, clock = invocation.settings(), invocation.clock
     path = settings.database.path
     process = _process(path)
+    used = usage.used(invocation, settings, daemon=process["daemon"])
     with reading(path, clock) as reader:
-        found = _looked(reader, settings, clock)
+        found = _looked(reader, settings, clock, used)
         refused = list(_rows(reader, "at, file, line, message", "reload")) if process["daemon"] else []
     return {
         "at": _text_of(clock.now()),
@@ -69,7 +70,7 @@ def look(invocation: Invocation) -> dict[str, Any]:
     }
 
 
-def _looked(reader: Reader, settings: Settings, clock: Clock) -> dict[str, Any]:
+def _looked(reader: Reader, settings: Settings, clock: Clock, used: usage.Used) -> dict[str, Any]:
     cycles = {
         row["source"]: row
         for row in _rows(reader, _CYCLES, "cycles WHERE id IN (SELECT MAX(id) FROM cycles GROUP BY source)")
@@ -77,7 +78,10 @@ def _looked(reader: Reader, settings: Settings, clock: Clock) -> dict[str, Any]:
     rows = {row["name"]: row for row in _rows(reader, _SOURCES, "sources ORDER BY name")}
     rows |= {name: _never(one) for name, one in settings.sources.items() if name not in rows}
     return {
-        "sources": [_source(row, cycles.get(name), settings, clock.now()) for name, row in rows.items()],
+        "sources": [
+            {**_source(row, cycles.get(name), clock.now()), **_rates(settings, name, used, clock)}
+            for name, row in rows.items()
+        ],
         "drift": dict(reader.rows("SELECT state, COUNT(*) FROM drift GROUP BY state ORDER BY state")),
         "held": list(_rows(reader, "name, file, error", "declarations WHERE error IS NOT NULL ORDER BY name")),
         "contradictions": [_dispute(row) for row in reader.rows(_DISPUTES)],
@@ -110,9 +114,14 @@ def _dispute(row: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _source(
-    row: dict[str, Any], cycle: dict[str, Any] | None, settings: Settings, now: datetime.datetime
-) -> dict[str, Any]:
+def _rates(settings: Settings, name: str, used: usage.Used, clock: Clock) -> dict[str, Any]:
+    """Return what there is of a source's rates; of one that is not in the configuration nothing."""
+    if name not in settings.sources:
+        return {"rates": {}, "daily": None, "live": used.live}
+    return usage.as_json(settings.sources[name], used, clock)
+
+
+def _source(row: dict[str, Any], cycle: dict[str, Any] | None, now: datetime.datetime) -> dict[str, Any]:
     at = row["last_complete_at"]
     if cycle is not None:
         cycle = {**cycle, "complete": bool(cycle["complete"])}
@@ -120,7 +129,6 @@ def _source(
         **row,
         "age_s": None if at is None else round((now - datetime.datetime.fromisoformat(at)).total_seconds(), 1),
         "waits_for": _waits_for(row),
-        "rates": rates(settings, row["name"]),
         "last_cycle": cycle,
     }
 
@@ -139,17 +147,6 @@ def _waits_for(row: dict[str, Any]) -> str | None:
             return "its first complete listing"
         case _:
             return None
-
-
-def rates(settings: Settings, source: str) -> dict[str, str]:
-    """Return what a source may use by operation class; nothing for one that is not in the configuration."""
-    if source not in settings.sources:
-        return {}
-    budget = budget_of(settings.sources[source])
-    return {
-        name: f"{budget.total.per_s:g}/s in all" if rate is None and budget.total is not None else str(rate)
-        for name, rate in budget.classes.items()
-    }
 
 
 def _process(database: Path) -> dict[str, Any]:
@@ -187,12 +184,12 @@ def show(found: dict[str, Any]) -> None:
     output.line(
         f"database {database['path']}, {database['size_bytes'] // 1024} KiB, SQLite {database['sqlite']}; {running}"
     )
+    at = datetime.datetime.fromisoformat(found["at"])
     columns = ("source", "state", "mode", "listed", "next", "known", "drifting", "last cycle")
-    output.table(columns, (_row(one, datetime.datetime.fromisoformat(found["at"])) for one in found["sources"]))
+    output.table(columns, (_row(one, at) for one in found["sources"]))
     for one in found["sources"]:
-        shown = ", ".join(f"{name} {rate}" for name, rate in one["rates"].items())
-        if shown:
-            output.line((f"{one['name']}: ", "bold"), f"may use {shown}")
+        for text in usage.texts(one, at):
+            output.line((f"{one['name']}: ", "bold"), text)
         if one["error"]:
             output.line((f"{one['name']}: ", "bold"), one["error"])
         if one["waits_for"]:
@@ -223,7 +220,7 @@ def _running(process: dict[str, Any]) -> str:
 
 
 def _row(one: dict[str, Any], now: datetime.datetime) -> tuple[object, ...]:
-    age = "never" if one["age_s"] is None else f"{_duration(one['age_s'])} ago"
+    age = "never" if one["age_s"] is None else f"{lasting(one['age_s'])} ago"
     cycle = one["last_cycle"]
     done = (
         "none"
@@ -251,11 +248,4 @@ def _due(at: str | None, now: datetime.datetime) -> str:
     if at is None:
         return ""
     left_s = (datetime.datetime.fromisoformat(at) - now).total_seconds()
-    return f"in {_duration(left_s)}" if left_s > 0 else "due"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"in {lasting(left_s)}" if left_s > 0 else "due"

@@ -51,7 +51,7 @@ class Daemon:
         self._group = asyncio.TaskGroup()
         self._stop_asked = asyncio.Event()
         self._reload_asked = asyncio.Event()
-        self._work = Work(self._jobs, parts.mirror, turns=self._turns)
+        self._work = Work(self._jobs, parts.mirror, turns=self._turns, rates=parts.rates)
 
     async def carry_out(self, command: Command, report: Report) -> Reply:
         """Do a command, between the daemon's own cycles, and return what became of it; it raises nothing."""

@@ -12,6 +12,7 @@ from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
 from fleetsync.reconcile.cycle import Job, Meter
 from fleetsync.reconcile.progress import Report, silent
+from fleetsync.transport.limiter import ScopeUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ class Parts:
 
     `connect` gives a source's link for as long as the source is minded. `reload` reads the configuration again,
     without blocking the event loop, and registers its sources in the mirror, or raises a `ConfigError`. `prune`
-    forgets what is older than it is to be kept. `environment` says how systemd wants to hear of us.
+    forgets what is older than it is to be kept. `environment` says how systemd wants to hear of us. `rates` tells how
+    the quota scopes are used.
     """
 
     connect: Callable[[SourceSettings], contextlib.AbstractAsyncContextManager[Link]]
@@ -63,3 +65,4 @@ class Parts:
     clock: Clock
     environment: Mapping[str, str]
     prune: Callable[[], Awaitable[object]] | None = None
+    rates: Callable[[], tuple[ScopeUsage, ...]] = tuple

@@ -19,9 +19,13 @@ from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.endings import summary
 from fleetsync.reconcile.progress import Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, plans_in, read_plan
+from fleetsync.transport.limiter import ScopeUsage
 from fleetsync.transport.threads import start_in_daemon_thread
 
-Name = Literal["sync", "apply", "confirm", "pause", "resume"]
+Name = Literal["sync", "apply", "confirm", "pause", "resume", "rates"]
+
+Rates = Callable[[], tuple[ScopeUsage, ...]]
+"""Tells how the quota scopes are used now."""
 
 MakeJob = Callable[[Report], Job]
 """Gives what a cycle of one source works with, as it is configured now."""
@@ -66,29 +70,39 @@ class SourceReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The reply to a command: what each source did, and the exit code of the whole; `remark` is one line besides."""
+    """The reply to a command: what each source did, and the exit code of the whole; `remark` is one line besides.
+
+    `rates` is what `rates` asks for: how the quota scopes are used.
+    """
 
     sources: tuple[SourceReply, ...] = ()
+    rates: tuple[ScopeUsage, ...] = ()
     remark: str | None = None
     error: str | None = None
     exit_code: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as `--json` prints it and as it crosses the socket."""
-        return asdict(self)
+        """Return it as `--json` prints it; `rates` is shown by `status`."""
+        return {name: value for name, value in asdict(self).items() if name != "rates"}
 
 
 class Work:
     """Does commands. Sources run at the same time, but for one that goes by the devices of another and comes after it;
     the cycles of one source run one after the other.
 
-    `jobs` and `turns` may change while it works: a reload does that. A command alone needs no `turns`.
+    `jobs` and `turns` may change while it works: a reload does that. A command alone needs neither `turns` nor `rates`.
     """
 
     def __init__(
-        self, jobs: Mapping[str, MakeJob], mirror: Mirror, *, turns: defaultdict[str, Turn] | None = None
+        self,
+        jobs: Mapping[str, MakeJob],
+        mirror: Mirror,
+        *,
+        turns: defaultdict[str, Turn] | None = None,
+        rates: Rates = tuple,
     ) -> None:
         self._jobs = jobs
+        self._rates = rates
         self._mirror = mirror
         self._turns = turns if turns is not None else defaultdict(Turn)
 
@@ -110,6 +124,8 @@ class Work:
                 return await self._each(self._named(command), lambda name: self._pause(name, paused=True))
             case "resume":
                 return await self._each(self._named(command), lambda name: self._pause(name, paused=False))
+            case "rates":
+                return Reply(rates=self._rates())
             case unknown:
                 assert_never(unknown)
 

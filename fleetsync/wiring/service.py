@@ -12,7 +12,7 @@ from fleetsync.daemon.daemon import Daemon
 from fleetsync.daemon.parts import Link, Orders, Parts
 from fleetsync.errors import ConfigError, Problem
 from fleetsync.mirror.mirror import Mirror
-from fleetsync.transport.limiter import Limiter
+from fleetsync.transport.limiter import Limiter, ScopeUsage
 from fleetsync.transport.session import open_session
 from fleetsync.transport.threads import start_in_daemon_thread
 from fleetsync.wiring.configuration import Configuration, read_configuration
@@ -57,6 +57,10 @@ class _Running:
         sources, path = configuration.settings.sources.values(), self._mirror.path
         return limiters_of(sources, self._clock, remembered(path, self._clock), self._mirror.paces.store)
 
+    def rates(self) -> tuple[ScopeUsage, ...]:
+        """Return how the quota scopes are used now."""
+        return tuple(limiter.usage() for limiter in self._limiters.values())
+
     async def keep(self) -> None:
         """Store what was learned of rates and spent of days, before the process ends."""
         await keep_all(self._limiters.values())
@@ -92,6 +96,7 @@ async def serving(configuration: Configuration, clock: Clock) -> AsyncIterator[D
             clock=clock,
             environment=os.environ,
             prune=running.prune,
+            rates=running.rates,
         )
         daemon = Daemon(running.orders(), parts)
         try:

@@ -129,7 +129,11 @@ def test_status_has_the_promised_shape(mirrored: Bench) -> None:
     [source] = found["sources"]
     assert source.keys() >= {"name", "state", "mode", "last_complete_at", "age_s", "next_due_at", "known", "drifting"}
     assert source["state"] == "up"
-    assert source["rates"]["write"] == "1000/s burst 100"
+    assert source["rates"]["write"] == {
+        "permitted_per_s": 1000.0, "learned_per_s": 1000.0, "used_60s": None, "held_until": None, "why": None,
+        "shared": False,
+    }  # fmt: skip
+    assert (source["daily"], source["live"]) == (None, False)
     assert source["last_cycle"]["complete"] is True
     assert found["drift"]["pending"] > 0
 

@@ -16,11 +16,18 @@ from fleetsync.daemon.control import MOST_BYTES, _Door, hand_over, serve, socket
 from fleetsync.daemon.work import Command, Reply, SourceReply
 from fleetsync.errors import FleetsyncError, NotYetError, UsageError
 from fleetsync.reconcile.progress import Progress, Report, silent
+from fleetsync.transport.lane import Usage
+from fleetsync.transport.limiter import ScopeUsage
 from tests.fakes.clock import FakeClock, settle, until
 
 SYNC = Command(name="sync", sources=("plant",))
 STEP = Progress(source="plant", step="listing device", done=100, total=None)
+USAGE = Usage(
+    operation="list", permitted_per_s=12.0, learned_per_s=8.4, held_s=3.5, why="x", used_60s=7, waiting=1, requests=9,
+    throttled=2,
+)  # fmt: skip
 REPLY = Reply(
+    rates=(ScopeUsage(scope="application a", classes=(USAGE,), spent=3, daily=None),),
     sources=(
         SourceReply(source="plant", cycle=7, complete=True, counts={"listed": 6, "waited_s": 0.5}, held=("a", "b")),
     ),

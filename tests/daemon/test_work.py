@@ -14,6 +14,7 @@ from fleetsync.providers.iot_central import Settings
 from fleetsync.reconcile.cycle import Cycle
 from fleetsync.reconcile.progress import Progress, silent
 from fleetsync.reconcile.reviewed import as_json
+from fleetsync.transport.limiter import ScopeUsage
 from tests.daemon.conftest import Said
 from tests.daemon.rig import Plant, Rig, declare
 from tests.fakes.clock import settle
@@ -434,3 +435,12 @@ async def test_a_broken_database_is_the_reply_and_no_exception(rig: Rig) -> None
 )
 def test_the_whole_is_as_bad_as_its_worst_part(codes: list[int], whole: int) -> None:
     assert worst(codes) == whole
+
+
+async def test_rates_are_told_as_they_are_and_shown_by_no_other_command(rig: Rig) -> None:
+    usage = ScopeUsage(scope="hub", classes=(), spent=3, daily=5)
+
+    reply = await Work(rig.jobs(), rig.mirror, rates=lambda: (usage,)).carry_out(Command(name="rates"), silent)
+
+    assert reply.rates == (usage,)
+    assert "rates" not in reply.as_json()
