@@ -11,11 +11,12 @@ What it guarantees:
 It guards nothing: its secrets follow from the seed.
 """
 
-from fleetsync.simulator.cloud import KINDS, Cloud, Credentials, Options
+from fleetsync.simulator.cloud import Cloud
 from fleetsync.simulator.cloud_relay.service import Shares
 from fleetsync.simulator.counters import CounterSnapshot, LogLine, WriteRecord
 from fleetsync.simulator.errors import SimulatorError
 from fleetsync.simulator.faults import Fault, parse_faults
+from fleetsync.simulator.options import KINDS, Credentials, Options
 from fleetsync.simulator.wire import SimRequest, SimResponse
 
 __all__ = [
