@@ -85,10 +85,43 @@ def test_every_way_to_sign_in_is_in_the_readme() -> None:
             assert method == "none" or f"`{method}`" in README
 
 
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
 def test_no_file_of_ours_is_left_out_of_the_architecture() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     folders = {path.name for path in (ROOT / "fleetsync").iterdir() if path.is_dir() and path.name[0] not in "_."}
-    assert {folder for folder in folders if f"{folder}/" not in text} == set()
+    assert {folder for folder in folders if f"{folder}/" not in ARCHITECTURE} == set()
+    assert {name for folder in folders - {"simulator"} for name in _modules(folder) - _placed(folder)} == set()
+
+
+def test_the_architecture_names_no_file_that_is_not_there() -> None:
+    folders = [path.name for path in (ROOT / "fleetsync").iterdir() if path.is_dir() and path.name[0] not in "_."]
+    tables = [folder for folder in folders if f"| `{folder}/` |" in ARCHITECTURE]
+    assert len(tables) == 8
+    assert {name for folder in tables for name in _placed(folder) - _modules(folder)} == set()
+
+
+def test_what_keeps_a_promise_is_where_the_architecture_says() -> None:
+    rows = ARCHITECTURE.split("| promise | where |")[1].split("\n\n")[0]
+    found = re.findall(r"`(\w+/\w+\.py)`((?: `\w+`)*)", rows)
+    assert len(found) > 20
+    for file, names in found:
+        text = (ROOT / "fleetsync" / file).read_text(encoding="utf-8")
+        assert [name for name in re.findall(r"\w+", names) if not re.search(rf"\b{name}\b", text)] == [], file
+
+
+def _modules(folder: str) -> set[str]:
+    return {path.stem for path in (ROOT / "fleetsync" / folder).glob("*.py") if path.stem != "__init__"}
+
+
+def _placed(folder: str) -> set[str]:
+    """Return the modules that the architecture says are in a folder: in its table, or in the paragraph about it."""
+    _, found, rest = ARCHITECTURE.partition(f"| `{folder}/` |")
+    if not found:
+        rest = ARCHITECTURE.partition(f"\n`{folder}/` has")[2]
+        return set(re.findall(r"`(\w+)`", rest.split("\n\n")[0]))
+    rows = rest.split("\n\n")[0].splitlines()[2:]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
 
 
 def test_the_pages_of_the_built_in_cloud_are_where_the_readme_says() -> None:

@@ -1,6 +1,5 @@
 """What every scene of the demo works with: the cloud, the mirror, and a way to run cycles and to ask."""
 
-import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from fleetsync.mirror.reader import reading
 from fleetsync.reconcile.cycle import Cycle, Done
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.simulator import Cloud
+from fleetsync.tasks import together
 from fleetsync.wiring.configuration import Configuration
 from fleetsync.wiring.sources import Connected, orders_of
 
@@ -47,7 +47,7 @@ class Stage:
                 report(step)
                 watch(step)
 
-            async with asyncio.TaskGroup() as group:
+            async with together() as group:
                 tasks = {name: group.create_task(self._cycle(name, both, write=write)) for name in sources}
         finished = {name: task.result() for name, task in tasks.items()}
         for error in (done.error for done in finished.values() if done.error is not None):
