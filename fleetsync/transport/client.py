@@ -92,7 +92,7 @@ class Client:
             SourceError: any other outcome, by class.
         """
         self._refuse_unsendable(request)
-        departure = Departure(self._clock)
+        departure = Departure(self._clock, request.departs)
         try:
             async with self._clock.timeout(self._deadline_s):
                 response = await self._exchange(request, departure)

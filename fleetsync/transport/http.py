@@ -1,6 +1,6 @@
 """Requests and answers, and what everything that sends them looks like."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -18,7 +18,8 @@ class Request:
     """One request.
 
     `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate
-    limiter charges. `safe` says that carrying it out twice does no harm; by default that is GET and HEAD.
+    limiter charges. `safe` says that carrying it out twice does no harm; by default that is GET and HEAD. `departs` is
+    called when it goes on the wire: until then it waits for a connection, on our side.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     safe: bool | None = None
+    departs: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_safe(self) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from fleetsync.errors import QuotaSpentError, ServerFaultError, ThrottledError
 from fleetsync.transport.http import Http, Request, Response
@@ -29,7 +30,8 @@ class Meter:
 
     `waited_s` is how long at least one of them waited for the rate: many that wait at once wait once. `at_once` is how
     many should be at work: those whose requests are on their way, and a few to take what the rate gives next. So their
-    number follows rate x latency by itself, and only a few wait in the queues that sources share.
+    number follows rate x latency by itself, and only a few wait in the queues that sources share, or for connections:
+    when a network that hung comes back, no more than these leave at one moment.
     """
 
     def __init__(self, limiter: Limiter) -> None:
@@ -59,15 +61,21 @@ class Meter:
         await self._departed.wait()
 
     @contextlib.contextmanager
-    def sending(self) -> Iterator[None]:
-        """Count a request that is on its way for the block."""
+    def sending(self) -> Iterator[Callable[[], None]]:
+        """Count a request that is sent in the block, from when what this gives is called as on its way."""
         self.requests += 1
-        self._on_their_way += 1
-        self._departed.set()
+        departures = 0
+
+        def departs() -> None:
+            nonlocal departures
+            departures += 1
+            self._on_their_way += 1
+            self._departed.set()
+
         try:
-            yield
+            yield departs
         finally:
-            self._on_their_way -= 1
+            self._on_their_way -= departures
 
     async def keep(self) -> None:
         """Store what was learned and spent, if anything changed."""
@@ -104,8 +112,8 @@ class Limited:
         with self._meter.waiting():
             ticket = await self._limiter.admit(request.operation, urgency_of(request))
         try:
-            with self._meter.sending():
-                response = await self._http.send(request)
+            with self._meter.sending() as departs:
+                response = await self._http.send(replace(request, departs=departs))
         except (ThrottledError, ServerFaultError) as error:
             await self._heed(ticket, error)
             raise

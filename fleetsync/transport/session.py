@@ -3,6 +3,7 @@
 import functools
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,8 +53,9 @@ def open_session(
 class Departure:
     """Whether a request may have reached the service, and since when: yes, until it is known to be still here."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, departs: Callable[[], None] | None = None) -> None:
         self._clock = clock
+        self._departs = departs
         self._left_s: float | None = None
         self.sent = True
 
@@ -65,6 +67,8 @@ class Departure:
         """Take note that it goes on the wire."""
         self.sent = True
         self._left_s = self._clock.monotonic_s()
+        if self._departs is not None:
+            self._departs()
 
     @property
     def ago_s(self) -> float | None:

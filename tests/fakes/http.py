@@ -120,6 +120,8 @@ class CloudHttp:
         self.requests += 1
         self.sent.append(request)
         self.sent_at_s.append(self.clock.monotonic_s())
+        if request.departs is not None:
+            request.departs()
         hooks = self._hooks(request)
         handle = self._service(request)
         if self.latency_s:

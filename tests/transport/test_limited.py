@@ -29,13 +29,21 @@ FAST = {"read": Rate(per_s=1000.0), "registry": Rate(per_s=1000.0)}
 
 
 class Service:
-    """Answers with the next thing of a list, then with `OK`; an error is raised. `latency_s` passes before each."""
+    """Answers with the next thing of a list, then with `OK`; an error is raised.
+
+    `latency_s` passes before each. A request that `hangs` never goes on the wire: there is no connection.
+    """
 
     def __init__(self, clock: FakeClock, *answers: Response | SourceError, latency_s: float = 0.0) -> None:
         self.clock, self.answers, self.latency_s = clock, list(answers), latency_s
+        self.hangs = False
         self.sent_at_s: list[float] = []
 
     async def send(self, request: Request) -> Response:
+        if self.hangs:
+            await asyncio.Event().wait()
+        assert request.departs is not None
+        request.departs()
         self.sent_at_s.append(self.clock.monotonic_s())
         answer = self.answers.pop(0) if self.answers else OK
         await self.clock.sleep(self.latency_s)
@@ -431,6 +439,26 @@ async def test_those_who_wait_for_the_rate_are_not_on_their_way() -> None:
             assert meter.at_once == SPARE
 
     await clock.run(work())
+
+
+async def test_those_who_wait_for_a_connection_are_not_on_their_way() -> None:
+    """Else hundreds would wait for a network that hangs, and leave at one moment when it comes back."""
+    clock = FakeClock()
+    meter = Meter(limiter := limiter_of(clock))
+    service = Service(clock)
+    service.hangs = True
+    http = Limited(service, limiter, meter)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(http.send(GET)) for _ in range(20)]
+            await clock.sleep(15.0)
+            assert meter.at_once == SPARE
+            for task in tasks:
+                task.cancel()
+
+    await clock.run(work())
+    assert meter.at_once == SPARE
 
 
 async def test_whoever_waits_for_a_departure_hears_of_the_next_one() -> None:

@@ -107,11 +107,16 @@ async def test_an_answer_takes_from_when_the_request_is_on_the_wire_and_not_what
         clock.pass_by(2.0)
         writer.write(answer())
 
+    departed_at_s = []
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
     async with serve(late) as server, open_session() as session:
         url = server.url.replace("127.0.0.1", "localhost")
-        response = await Client(session, Origin.of(url), clock).send(Request(method="GET", url=url, operation="read"))
+        request = Request(
+            method="GET", url=url, operation="read", departs=lambda: departed_at_s.append(clock.monotonic_s())
+        )
+        response = await Client(session, Origin.of(url), clock).send(request)
     assert response.took_s == 2.0
+    assert departed_at_s == [30.0]
     assert clock.monotonic_s() == 32.0
 
 
