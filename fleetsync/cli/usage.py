@@ -15,7 +15,7 @@ from fleetsync.transport.lane import Usage
 from fleetsync.transport.limiter import ScopeUsage
 from fleetsync.wiring.rates import budget_of, limiters_of, remembered, scope_of
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

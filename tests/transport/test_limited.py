@@ -406,6 +406,52 @@ async def test_what_left_before_the_rate_was_lowered_tells_nothing_new() -> None
     assert 9.0 <= usage_of(limiter, "read").learned_per_s < 10.0
 
 
+class Shaping:
+    """A service that serves requests over its limit late, by up to four seconds, before it refuses any, as IoT Hub does."""
+
+    def __init__(self, clock: FakeClock, *, per_s: float, tells: bool) -> None:
+        self.clock, self.per_s, self.tells = clock, per_s, tells
+        self.tokens, self.at_s = per_s * 6, clock.monotonic_s()
+        self.served = self.refused = 0
+
+    async def send(self, request: Request) -> Response:
+        now_s = self.clock.monotonic_s()
+        self.tokens = min(self.per_s * 6, self.tokens + (now_s - self.at_s) * self.per_s)
+        self.at_s = now_s
+        late_s = max(0.0, 1 - self.tokens) / self.per_s
+        if late_s > 4.0:
+            self.refused += 1
+            raise ThrottledError("429", sent=False)
+        self.tokens -= 1
+        self.served += 1
+        await self.clock.sleep(0.08 + late_s)
+        return Response(status=200, headers={}, body=b"", took_s=0.08 + late_s if self.tells else None)
+
+
+@pytest.mark.parametrize(("tells", "is_refused"), [(True, False), (False, True)])
+async def test_a_service_that_serves_late_before_it_refuses_need_not_refuse(tells: bool, is_refused: bool) -> None:
+    """Permitted is a fifth more than the service stands."""
+    clock = FakeClock()
+    service = Shaping(clock, per_s=50.0, tells=tells)
+    http = Retrying(Limited(service, limiter_of(clock, {"read": Rate(per_s=60.0, burst=6.0)})), clock)
+    left = iter(range(12_000))
+
+    async def caller() -> None:
+        for _ in left:
+            await http.send(GET)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(256):
+                group.create_task(caller())
+
+    await clock.run(work())
+    assert service.served == 12_000
+    assert (service.refused > 0) is is_refused
+    if tells:
+        assert 12_000 / clock.monotonic_s() >= 0.85 * 50
+
+
 # How many at once
 
 
