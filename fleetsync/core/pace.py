@@ -152,11 +152,11 @@ def stored(pace: Pace, operation: str, *, now_s: float, now: datetime.datetime) 
 def resumed(record: StoredPace, rate: Rate, *, now_s: float, now: datetime.datetime) -> Pace:
     """Return the pace that another process left behind.
 
-    The wall clock may have stepped meanwhile: what was lowered in the future was lowered now, and no hold lasts longer
-    than `LONGEST_HOLD_S`.
+    The wall clock may have stepped meanwhile: what was lowered in the future was lowered now, and a hold lasts no
+    longer than it did from there, and never longer than `LONGEST_HOLD_S`.
     """
     ago_s = max(0.0, (now - record.at).total_seconds())
-    hold_s = 0.0 if record.held_until is None else (record.held_until - now).total_seconds()
+    hold_s = 0.0 if record.held_until is None else (record.held_until - max(now, record.at)).total_seconds()
     return Pace(
         per_s=min(rate.per_s, max(rate.per_s * SLOWEST, record.per_s)),
         at_s=now_s - ago_s,
