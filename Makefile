@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
 UV ?= uv
 
-.PHONY: demo test lint unit lock clean
+.PHONY: demo test lint unit simulate lock clean
 
 # The main job on the built-in cloud: list, mirror, query, plan, apply, heal.
 demo: $(VENV)/.run
@@ -24,6 +24,12 @@ lint: $(VENV)/.test
 unit: $(VENV)/.test $(MICROSOFT)/.ready
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Histories of the whole program on a virtual clock; each seed is one: make simulate SEEDS=50000 START=7
+SEEDS ?= 500
+START ?= 0
+simulate: $(VENV)/.test
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) $(MORE)
 
 # The lock files hold hashes and no index address: the machine's own pip settings decide where from.
 $(VENV)/.run: requirements.lock pyproject.toml

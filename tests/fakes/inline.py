@@ -1,4 +1,4 @@
-"""No threads: the database and the planner work at once, where they are called, so that virtual time cannot run past.
+"""No threads: the database and blocking calls work at once, where they are called, so that virtual time cannot run past.
 
 `FakeClock.run` jumps to the next sleeper whenever the loop has nothing ready, and work in a thread looks like nothing.
 With `run_inline` there is none: what a test measures on the virtual clock is exact.
@@ -6,23 +6,27 @@ With `run_inline` there is none: what a test measures on the virtual clock is ex
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any
 
 import aiosqlite.core
 import pytest
 
-from fleetsync.reconcile import cycle
+from fleetsync.transport import threads
 
-T = TypeVar("T")
+Around = Callable[[Callable[[], Any]], Any]
+"""Calls what it is given, and may do something before, after or instead of it."""
 
 
 class _Queue:
     """Stands for the queue of a connection's thread: what is put into it is done."""
 
+    around: Around = staticmethod(lambda function: function())
+
     def put_nowait(self, work: tuple["asyncio.Future[Any] | None", Callable[[], Any]]) -> None:
         future, function = work
         try:
-            result = function()
+            result = self.around(function)
         except BaseException as error:
             if future is None:
                 raise
@@ -33,7 +37,7 @@ class _Queue:
 
 
 class _NoThread:
-    daemon = True
+    """Stands for a thread that only waits for its queue."""
 
     def __init__(self, *_arguments: object, **_more: object) -> None:
         pass
@@ -45,17 +49,16 @@ class _NoThread:
         pass
 
 
-def _at_once(function: Callable[[], T]) -> "asyncio.Future[T]":
-    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    try:
-        future.set_result(function())
-    except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
-        future.set_exception(error)
-    return future
+class _AtOnce:
+    """Stands for a thread that does one thing: it is done where it is started."""
+
+    def __init__(self, *, target: Callable[[], None], **_more: object) -> None:
+        self.start = target
 
 
-def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let everything that has a thread of its own in a cycle do without."""
-    monkeypatch.setattr(aiosqlite.core, "SimpleQueue", _Queue)
+def run_inline(monkeypatch: pytest.MonkeyPatch, around: Around | None = None) -> None:
+    """Let everything that has a thread of its own do without; `around` is called with each call of the database."""
+    queue = _Queue if around is None else type("_Queue", (_Queue,), {"around": staticmethod(around)})
+    monkeypatch.setattr(aiosqlite.core, "SimpleQueue", queue)
     monkeypatch.setattr(aiosqlite.core, "Thread", _NoThread)
-    monkeypatch.setattr(cycle, "start_in_daemon_thread", _at_once)
+    monkeypatch.setattr(threads, "threading", SimpleNamespace(Thread=_AtOnce))

@@ -1,0 +1,303 @@
+"""One seed's history: a few hours of mischief, then peace, in which everything has to come right.
+
+mischief      processes run, are killed and started again; people, services, network and machine misbehave
+peace         nothing goes wrong any more; within `bound_s` everything has to have converged
+nothing new   one more cycle of every source: it may change nothing, anywhere
+the end       SIGTERM
+"""
+
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetsync.daemon.work import Command
+from tests.simulation.invariants import CONVERGENCE
+from tests.simulation.mischief import Mischief
+from tests.simulation.place import Key, Place
+from tests.simulation.places import KINDS
+from tests.simulation.process import STOP_S, is_ours
+from tests.simulation.world import LOOK_S, World
+
+HOUR_S = 3600.0
+RESTART_S = 5.0
+BOUND_S = 6 * HOUR_S
+"""So long after the last fault everything has converged: holds and pauses of an hour, and a few cycles after that."""
+_STEP_S = 600.0
+_SHORT_STEP_S = 130.0
+
+_CONTENT = (
+    "SELECT source, kind, type, id, document, etag, first_seen_at, changed_at, gone_at, gone_reason FROM resources",
+    "SELECT * FROM history",
+    "SELECT * FROM writes",
+    "SELECT source, type, resource_id, path, actual, declared, declaration, state, since FROM drift",
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """What a history came to."""
+
+    seed: int
+    violations: list[str]
+    days: float
+    requests: int
+    commits: int
+    kills: int
+    cycles: int
+    converged_s: float | None
+    trace: str
+    happened: Counter[str] = field(default_factory=Counter)
+    tested: Counter[str] = field(default_factory=Counter)
+    points: int = 0
+    log: list[str] = field(default_factory=list)
+
+
+class History:
+    """The history of one seed.
+
+    With `kill_at_point` it is a small one: one place, the first process is killed at that point (0: never) within two
+    cycles, and there is no other mischief.
+    """
+
+    def __init__(
+        self, seed: int, template: Path, *, kinds: tuple[type[Place], ...] = KINDS, kill_at_point: int | None = None
+    ) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"fleetsync-{seed}-", dir=memory()))
+        self._kill_at_point = kill_at_point
+        self.world = World(self._folder, template, seed, kinds, is_small=kill_at_point is not None)
+        self.mischief = Mischief(self.world)
+        self._points = 0
+        self._next_look_s = LOOK_S
+
+    def run(self) -> Told:
+        """Let it happen, and return what came of it."""
+        world = self.world
+        converged_s = None
+        try:
+            if self._kill_at_point is None:
+                self._live_until(self.mischief.plan())
+            else:
+                self._kill_once(self._kill_at_point)
+            self._make_peace()
+            converged_s = self._converge()
+            if converged_s is not None and not self._kill_at_point:
+                self._expect_nothing_new()
+            self._stop()
+        finally:
+            if world.process is not None:
+                world.bury()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return self._told(converged_s)
+
+    def _told(self, converged_s: float | None) -> Told:
+        world = self.world
+        return Told(
+            seed=world.seed,
+            violations=world.verdicts.violations,
+            days=world.agenda.now_s / 86_400,
+            requests=world.network.requests,
+            commits=world.commits,
+            kills=world.happened["kill"],
+            cycles=sum('"cycle.finished"' in line for line in world.log),
+            converged_s=converged_s,
+            trace=world.trace.digest,
+            happened=sum((place.happened for place in world.places), world.happened + world.network.happened),
+            tested=world.verdicts.tested,
+            points=self._points,
+            log=world.log,
+        )
+
+    # The phases
+
+    def _live_until(self, until_s: float) -> None:
+        """Let processes run, one after the other, until that instant."""
+        world, agenda = self.world, self.world.agenda
+        while agenda.now_s < until_s and not world.verdicts.violations:
+            process = world.process
+            if process is None:
+                process = world.start()
+                self.mischief.greet(process)
+            process.run(min(until_s, self._next_look_s))
+            if process.has_ended:
+                self._bury()
+                agenda.pass_until(agenda.now_s + RESTART_S)
+                continue
+            self.mischief.pause(process)
+            if agenda.now_s >= self._next_look_s:
+                world.look()
+                self._next_look_s = agenda.now_s + LOOK_S
+
+    def _kill_once(self, point: int) -> None:
+        process = self.world.start()
+        process.kill_at_point = point
+        process.run(self.world.agenda.now_s + 2 * max(place.interval_s for place in self.world.places))
+        self._points = process.points
+        if process.has_ended:
+            self._bury()
+
+    def _bury(self) -> None:
+        process = self.world.process
+        assert process is not None
+        self.world.bury()
+        error = process.error
+        if process.is_killed or (error is None and process.was_stopped):
+            return
+        if not is_ours(error) or not self.mischief.explains(error):
+            self.world.verdicts.blame("P10", f"a process ended by itself: {error!r}")
+
+    def _make_peace(self) -> None:
+        self.mischief.end()
+        self.world.is_quiet = True
+
+    def _converge(self) -> float | None:
+        world, agenda = self.world, self.world.agenda
+        began_s = agenda.now_s
+        for place in world.places:
+            if place.mode == "manual":
+                self._apply_often(place, began_s + BOUND_S)
+        wrong: list[str] = []
+        while agenda.now_s < began_s + BOUND_S:
+            self._live_until(agenda.now_s + (_STEP_S if self._kill_at_point is None else _SHORT_STEP_S))
+            if world.verdicts.violations:
+                return None
+            wrong = self._what_is_wrong()
+            if not wrong:
+                world.verdicts.tested[CONVERGENCE] += 1
+                return agenda.now_s - began_s
+        if world.process is not None:
+            wrong[8:] = [str(row) for row in world.process.rows("SELECT name, mode, state, error FROM sources")]
+            wrong += [str(row) for row in world.process.rows("SELECT * FROM drift LIMIT 8")]
+        world.verdicts.check(CONVERGENCE, False, "; ".join(wrong))
+        return None
+
+    def _apply_often(self, place: Place, until_s: float) -> None:
+        world = self.world
+
+        def apply() -> None:
+            if world.process is not None:
+                world.process.order(Command(name="apply", sources=(place.name,)), world.accept)
+            if world.agenda.now_s + place.interval_s < until_s:
+                world.agenda.after(place.interval_s, apply)
+
+        world.agenda.after(1.0, apply)
+
+    def _what_is_wrong(self) -> list[str]:
+        """Return in what the mirror and the services are not yet as they should be."""
+        world, process = self.world, self.world.process
+        if process is None:
+            return ["no process runs"]
+        wrong = []
+        for place in world.places:
+            truth = place.truth()
+            mirrored: dict[Key, Any] = {
+                (type, id): msgspec.json.decode(document)
+                for type, id, document in process.rows(
+                    "SELECT type, id, document FROM resource WHERE source = ? AND gone_at IS NULL", place.name
+                )
+            }
+            expected = {key: document for key, document in truth.items() if key[0] in place.listed}
+            wrong += [f"{place.name}: {key} is not mirrored" for key in expected.keys() - mirrored.keys()]
+            wrong += [f"{place.name}: {key} is mirrored and not there" for key in mirrored.keys() - expected.keys()]
+            wrong += [
+                f"{place.name}: {key} is not as it is mirrored: {difference(expected[key], mirrored[key])}"
+                for key in expected.keys() & mirrored.keys()
+                if place.plain(key, expected[key]) != place.plain(key, mirrored[key])
+            ]
+            wrong += self._not_as_declared(place, truth)
+        left = process.rows("SELECT source, resource_id FROM write WHERE outcome = 'open'")
+        wrong += [f"{source}: a write to {id} is open" for source, id in left]
+        return wrong
+
+    def _not_as_declared(self, place: Place, truth: Mapping[Key, Any]) -> list[str]:
+        if place.mode == "observe":
+            return []
+        return [
+            f"{place.name}: {key} is not as {wish.name} wants it"
+            for wish in place.wishes
+            for key, document in truth.items()
+            if wish.selects(key, document) and not wish.holds(document)
+        ]
+
+    def _expect_nothing_new(self) -> None:
+        """P6: cycles that find nothing new change nothing."""
+        world, agenda = self.world, self.world.agenda
+        process = world.process
+        longest_s = max(place.interval_s for place in world.places)
+        # What converged just now may still be on its way into the books.
+        self._live_until(agenda.now_s + 2 * longest_s)
+        if process is None or process is not world.process or world.verdicts.violations:
+            return
+        before, writes = [process.rows(sql) for sql in _CONTENT], self._writes_seen()
+        self._live_until(agenda.now_s + 1.3 * longest_s + 60.0)
+        after = [process.rows(sql) for sql in _CONTENT]
+        changed = [
+            f"{sql.split()[-1]}: {(set(one) ^ set(other))!r}"
+            for sql, one, other in zip(_CONTENT, before, after, strict=True)
+            if [row for row in one if not _is_of_1970(row)] != [row for row in other if not _is_of_1970(row)]
+        ]
+        sent = self._writes_seen() - writes
+        world.verdicts.check("P6", not changed and not sent, f"{sent} writes, and changes in {changed}")
+
+    def _writes_seen(self) -> int:
+        return sum(write.by == "client" for place in self.world.places for write in place.cloud._books._writes)
+
+    def _stop(self) -> None:
+        world, process = self.world, self.world.process
+        if process is None or process.has_ended or world.verdicts.violations:
+            return
+        for place in world.places:
+            rows = process.rows("SELECT id, outcome, status FROM write WHERE source = ?", place.name)
+            world.watching[place.name].writing.at_the_end(rows)
+            self._check_edits(place)
+        began_s = world.agenda.now_s
+        process.signal(signal.SIGTERM)
+        process.run(began_s + 2 * STOP_S)
+        took_s = world.agenda.now_s - began_s
+        world.verdicts.check("P10", process.has_ended and took_s <= STOP_S, f"SIGTERM took {took_s:.1f} s")
+        self._find_secrets()
+
+    def _check_edits(self, place: Place) -> None:
+        """P3: what somebody else wrote, and we never declared, is as they wrote it."""
+        truth = place.truth()
+        for (key, name), value in place.edits.items():
+            if key in truth:
+                found = truth[key]
+                for word in name.split("."):
+                    found = found.get(word) if isinstance(found, dict) else None
+                self.world.verdicts.check("P3", found == value, f"{place.name}: {name} of {key} was lost: {found}")
+
+    def _find_secrets(self) -> None:
+        text = "".join(self.world.log).encode() + self.world.machine.database.read_bytes()
+        for place in self.world.places:
+            for secret in place.secrets:
+                self.world.happened["secret looked for"] += 1
+                if secret.encode() in text:
+                    self.world.verdicts.blame("P8", f"{place.name}: a secret is in the log or in the database")
+
+
+def _is_of_1970(row: tuple[Any, ...]) -> bool:
+    """Say whether a row was written before the clock was right: it is too old to be kept."""
+    return any(isinstance(value, str) and value.startswith("1970-") for value in row)
+
+
+def difference(one: Any, other: Any, path: str = "") -> str:
+    """Return where two documents differ."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return f"{path}: {one!r} and {other!r}"
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return ", ".join(difference(one.get(name), other.get(name), f"{path}.{name}") for name in names)
+
+
+def memory() -> str | None:
+    """Return a folder in memory where there is one: a disk would only make it slow."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+Make = Callable[[int], History]

@@ -1,0 +1,7 @@
+"""Every kind of place that there is. A new kind is one line here and one file beside it."""
+
+from tests.simulation.place import Place
+from tests.simulation.place_central import Central
+from tests.simulation.place_hub import Hub
+
+KINDS: tuple[type[Place], ...] = (Central, Hub)

@@ -1,0 +1,243 @@
+"""One process of ours: the real daemon as `wiring` makes it, on a virtual loop, until it ends or is killed.
+
+A kill takes what SQLite had committed at that very instant: the bytes of the database and of its journal, as `kill -9`
+leaves them. `kill_at_point` kills before or after any commit, or at any step of a request, `kill_at_step` at any turn of
+the loop; what the process still does after that reaches nobody.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from fleetsync.daemon.daemon import Daemon
+from fleetsync.daemon.work import Command, Reply
+from fleetsync.errors import FleetsyncError
+from fleetsync.wiring import service
+from fleetsync.wiring.configuration import read_configuration
+from tests.simulation.loop import Agenda, VirtualLoop
+from tests.simulation.network import Network, Session
+
+BEGINNING = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
+STOP_S = 5.0
+_DATABASE = ("fleetsync.db", "fleetsync.db-wal")
+_LEFTOVERS = (*_DATABASE, "fleetsync.db-shm", "fleetsync.db-journal")
+
+
+class Machine:
+    """What the processes of one history share: a folder, the time, and a wall clock that may step."""
+
+    def __init__(self, folder: Path, agenda: Agenda, network: Network, random: Random) -> None:
+        self.folder = folder
+        self.agenda = agenda
+        self.network = network
+        self.random = random
+        self.stepped_s = 0.0
+        self.processes = 0
+
+    @property
+    def database(self) -> Path:
+        """Return where the mirror is."""
+        return self.folder / "fleetsync.db"
+
+    def service_now(self) -> float:
+        """Return the services' time, in seconds since 1970: theirs does not step."""
+        return BEGINNING.timestamp() + self.agenda.now_s
+
+
+class MachineClock:
+    """The `Clock` of one process."""
+
+    def __init__(self, machine: Machine, loop: VirtualLoop, random: Random) -> None:
+        self._machine = machine
+        self._loop = loop
+        self._random = random
+
+    def now(self) -> datetime.datetime:
+        """Return the machine's wall clock."""
+        return BEGINNING + datetime.timedelta(seconds=self.monotonic_s() + self._machine.stepped_s)
+
+    def monotonic_s(self) -> float:
+        """Return seconds since the machine started, suspend included."""
+        return self._loop.time() + self._loop.slept_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, on the clock that does not count suspend."""
+        await asyncio.sleep(max(0.0, seconds))
+
+    def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[object]:
+        """Return a context that raises TimeoutError after `seconds`."""
+        return asyncio.timeout(seconds)
+
+    def jitter(self) -> float:
+        """Return a random number in [0, 1)."""
+        return self._random.random()
+
+
+class Observer(Protocol):
+    """Who is asked before a call of the database, and told after it."""
+
+    def before_call(self, name: str) -> None:
+        """Take note; raise what the database shall raise instead."""
+        ...
+
+    def after_call(self, name: str) -> None:
+        """Take note."""
+        ...
+
+
+class Process:
+    """One process. It ends by itself (`ended`), or is killed (`is_alive` no longer)."""
+
+    def __init__(self, machine: Machine, observer: Observer) -> None:
+        machine.processes += 1
+        self.machine = machine
+        self.number = machine.processes
+        self.observer = observer
+        self.began_s = machine.agenda.now_s
+        self.is_alive = True
+        self.is_killed = False
+        self.was_stopped = False
+        self.steps = 0
+        self.points = 0
+        """How many places there were so far at which it could have been killed."""
+        self._has_talked = False
+        self.kill_at_point = 0
+        self.kill_at_step = 0
+        self.loop = VirtualLoop(machine.agenda, Random(machine.random.random()), self._step)
+        self.clock = MachineClock(machine, self.loop, Random(machine.random.random()))
+        self.daemon: Daemon | None = None
+        self.error: BaseException | None = None
+        self.left: dict[str, bytes] = {}
+        self._main = self.loop.create_task(self._run())
+        self._main.add_done_callback(lambda _: self.loop.stop() if self.is_alive else None)
+        self._commands: set[Any] = set()
+        self._reader: sqlite3.Connection | None = None
+
+    async def _run(self) -> None:
+        configuration = read_configuration(self.machine.folder / "config.toml", self.clock)
+        async with service.serving(configuration, self.clock) as self.daemon:
+            await self.daemon.run()
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether it is over, one way or the other."""
+        return not self.is_alive or self._main.done()
+
+    def run(self, until_s: float) -> None:
+        """Let it run until that instant, or until it ends."""
+        agenda = self.machine.agenda
+        is_due = False
+
+        def stop() -> None:
+            nonlocal is_due
+            is_due = True
+            self.loop.stop()
+
+        agenda.at(until_s, stop)
+        self._is_paused = False
+        while not (self.has_ended or is_due or self._is_paused):
+            self.loop.run_forever()
+
+    def pause(self) -> None:
+        """Let `run` return."""
+        self._is_paused = True
+        self.loop.stop()
+
+    def session(self, **_options: object) -> Session:
+        """Stand for `open_session`."""
+        return Session(self.machine.network, self)
+
+    def kill(self) -> None:
+        """Kill it here: what it does from now on nobody sees."""
+        if self.is_alive:
+            self.is_alive = False
+            self.is_killed = True
+            for name in _DATABASE:
+                file = self.machine.folder / name
+                self.left[name] = file.read_bytes() if file.exists() else b""
+            self.loop.leave_the_world()
+
+    def put_away(self) -> None:
+        """Free what it holds, and leave behind what it left behind."""
+        if self._reader is not None:
+            self._reader.close()
+        self.is_alive = False
+        if self._main.done() and not self._main.cancelled():
+            self.error = self._main.exception()
+        self.loop.put_away()
+        if self.is_killed:
+            for name in _LEFTOVERS:
+                (self.machine.folder / name).unlink(missing_ok=True)
+            for name, content in self.left.items():
+                if content:
+                    (self.machine.folder / name).write_bytes(content)
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send it a signal; return whether it obeys."""
+        obey = self.loop.signals.get(number)
+        if obey is not None:
+            self.was_stopped |= number == signal.SIGTERM
+            self.loop.call_soon(obey)
+        return obey is not None
+
+    def order(self, command: Command, told: Callable[[Reply], None] = lambda _: None) -> None:
+        """Give the daemon a command, as over its socket."""
+        daemon = self.daemon
+        if daemon is not None and self.is_alive and not self._main.done():
+            task = self.loop.create_task(daemon.carry_out(command, lambda _: None))
+            self._commands.add(task)
+            task.add_done_callback(self._commands.discard)
+            task.add_done_callback(lambda done: None if done.cancelled() or done.exception() else told(done.result()))
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return what a reader of the database sees now."""
+        if self._reader is None:
+            self._reader = open_reader(self.machine.database)
+        return self._reader.execute(sql, parameters).fetchall()
+
+    def around_database(self, function: Callable[[], Any]) -> Any:
+        """Call the database, if the process still lives before and after it."""
+        if not self.is_alive:
+            return function()
+        name = str(getattr(getattr(function, "func", None), "__name__", ""))
+        is_commit = name == "commit"
+        if is_commit and self._has_talked:
+            # Where nothing was on the wire since the last commit, a kill leaves what it would have left then.
+            self.point()
+        if self.is_alive:
+            self.observer.before_call(name)
+        result = function()
+        if is_commit and self.is_alive:
+            self.point()
+            self._has_talked = False
+        if self.is_alive:
+            self.observer.after_call(name)
+        return result
+
+    def point(self) -> None:
+        """Pass a place at which it may be killed."""
+        self.points += 1
+        self._has_talked = True
+        if self.points == self.kill_at_point:
+            self.kill()
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.steps == self.kill_at_step:
+            self.loop.interrupt(self.kill)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that reads."""
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+
+
+def is_ours(error: BaseException | None) -> bool:
+    """Say whether a process ended as it may: without an error, or with one of our own."""
+    return error is None or isinstance(error, FleetsyncError)
