@@ -174,7 +174,7 @@ for _name, _text in _ETAGS.items():
     ALL[_name] = Episode(fault=7, begin=_etags(_text))
 
 
-@_mischief(7, "unknown members and values")
+@_mischief(7, "unknown members and values", suits=lambda place: place.takes_odd_texts)
 def _unknown(mischief: Any, name: str, place: Place) -> None:
     """Somebody adds what no schema knows; it stays."""
     place.edit_oddly(mischief.random, {"zzUnknown": {"new": [1, None, {"a": "b"}]}})

@@ -151,10 +151,14 @@ class Place:
         """Give some device members that no schema knows; return what takes them away again."""
         raise NotImplementedError
 
-    harmless: ClassVar[str]
+    harmless: str
     """A declaration that fits every device, and nobody else declares."""
-    contradicting: ClassVar[str]
+    contradicting: str
     """One that wants another value of the same leaf."""
+    listed: tuple[str, ...]
+    """The types that are mirrored."""
+    begins_only: ClassVar[frozenset[str]] = frozenset()
+    """The types whose writes may fail after they were accepted."""
     takes_odd_texts: ClassVar[bool] = True
     has_daily_quota: ClassVar[bool] = False
 

@@ -3,5 +3,6 @@
 from tests.simulation.place import Place
 from tests.simulation.place_central import Central
 from tests.simulation.place_hub import Hub
+from tests.simulation.place_sphere import Sphere
 
-KINDS: tuple[type[Place], ...] = (Central, Hub)
+KINDS: tuple[type[Place], ...] = (Central, Hub, Sphere)
