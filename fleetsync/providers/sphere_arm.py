@@ -358,6 +358,8 @@ class SphereArm(Target):
             try:
                 response = await self._arm.get(place)
             except NotFoundError:
+                if self._moved.get(key.id, "").lower() == place:
+                    del self._moved[key.id]  # it was taken from there since
                 continue
             return _stored(key, response)
         found = await self._searched(key.id)

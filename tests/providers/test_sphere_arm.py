@@ -358,6 +358,17 @@ class TestMoving:
         assert (await sphere.source.read(device(id))).facts.group_id == f"{MAIN}/prototypes/p1"
         assert len(sphere.http.sent) == 1
 
+    async def test_a_place_that_somebody_else_took_it_from_is_forgotten(self, sphere: Sphere) -> None:
+        await sphere.all(DEVICE)
+        id = sphere.ids()[0]
+        sphere.cloud.arm.operator_move(id, "Prototypes", "P1")
+        await sphere.source.read(device(id))
+        sphere.cloud.arm.operator_move(id, "ColdChain", "Field Test")
+        await sphere.all(DEVICE)
+        await self.moved(sphere, id)
+        await sphere.clock.advance(6)
+        assert sphere.place(id) == "Prototypes/P1"
+
     @pytest.mark.parametrize("style", [None, "location"])
     @pytest.mark.parametrize("end", ["failing", "canceling"])
     async def test_a_failure_is_told_in_the_words_of_the_service(self, sphere: Sphere, end: str, style: Any) -> None:
