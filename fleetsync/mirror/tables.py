@@ -78,6 +78,11 @@ source = Table(
     Column("confirmed_gone", Integer),
     # The writes of the last plan, if it was refused: what a person can accept.
     Column("refused_writes", Integer),
+    # What is wrong with it, since when, and before when nothing is sent to it (`fleetsync.core.breaker`).
+    Column("fault", Text),
+    Column("fault_since", UtcDateTime),
+    Column("probe_at", UtcDateTime),
+    Column("openings", Integer, nullable=False, server_default="0"),
 )
 
 cycle = Table(

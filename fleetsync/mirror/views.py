@@ -89,7 +89,8 @@ _FIXED = {
         "SELECT s.name, s.kind, s.url, s.mode,"
         " CASE WHEN s.paused THEN 'paused'"
         " WHEN s.last_complete_at IS NULL AND s.state = 'up' THEN 'never' ELSE s.state END AS state,"
-        " s.last_complete_at, s.next_due_at, s.known, s.drifting, s.error FROM source s WHERE s.configured"
+        " s.last_complete_at, s.next_due_at, s.known, s.drifting, s.error,"
+        " s.fault, s.fault_since, s.probe_at FROM source s WHERE s.configured"
     ),
     "declarations": (
         "SELECT d.name, d.file, d.type, d.selector, d.priority,"

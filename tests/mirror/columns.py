@@ -88,6 +88,9 @@ COLUMNS: dict[str, list[str]] = {
         "known",
         "drifting",
         "error",
+        "fault",
+        "fault_since",
+        "probe_at",
     ],
     "declarations": ["name", "file", "type", "selector", "priority", "matched", "drifting", "error"],
 }
