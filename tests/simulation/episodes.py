@@ -455,7 +455,7 @@ def _spoil(how: Callable[[Any], None]) -> Begin:
         process.kill()
 
         def spoil() -> None:
-            whole = world.read_database()
+            whole = world.machine.read_database()
             how(world)
             mischief.excuses.append(FleetsyncError)
             mischief.count(name)

@@ -10,19 +10,17 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from fleetsync.daemon.work import Command
 from tests.simulation.invariants import CONVERGENCE
 from tests.simulation.mischief import Mischief
-from tests.simulation.place import Key, Place
+from tests.simulation.place import Place
 from tests.simulation.places import KINDS
 from tests.simulation.process import STOP_S, is_ours
+from tests.simulation.rest import changes, content, judge_writes, what_is_wrong, writes_seen
 from tests.simulation.world import LOOK_S, World
 
 HOUR_S = 3600.0
@@ -31,13 +29,6 @@ BOUND_S = 6 * HOUR_S
 """So long after the last fault everything has converged: holds and pauses of an hour, and a few cycles after that."""
 _STEP_S = 600.0
 _SHORT_STEP_S = 130.0
-
-_CONTENT = (
-    "SELECT source, kind, type, id, document, etag, first_seen_at, changed_at, gone_at, gone_reason FROM resources",
-    "SELECT * FROM history",
-    "SELECT * FROM writes",
-    "SELECT source, type, resource_id, path, actual, declared, declaration, state, since FROM drift",
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,7 +158,7 @@ class History:
             self._live_until(agenda.now_s + (_STEP_S if self._kill_at_point is None else _SHORT_STEP_S))
             if world.verdicts.violations:
                 return None
-            wrong = self._what_is_wrong()
+            wrong = what_is_wrong(world)
             if not wrong:
                 world.verdicts.tested[CONVERGENCE] += 1
                 return agenda.now_s - began_s
@@ -188,43 +179,6 @@ class History:
 
         world.agenda.after(1.0, apply)
 
-    def _what_is_wrong(self) -> list[str]:
-        """Return in what the mirror and the services are not yet as they should be."""
-        world, process = self.world, self.world.process
-        if process is None:
-            return ["no process runs"]
-        wrong = []
-        for place in world.places:
-            truth = place.truth()
-            mirrored: dict[Key, Any] = {
-                (type, id): msgspec.json.decode(document)
-                for type, id, document in process.rows(
-                    "SELECT type, id, document FROM resource WHERE source = ? AND gone_at IS NULL", place.name
-                )
-            }
-            expected = {key: document for key, document in truth.items() if key[0] in place.listed}
-            wrong += [f"{place.name}: {key} is not mirrored" for key in expected.keys() - mirrored.keys()]
-            wrong += [f"{place.name}: {key} is mirrored and not there" for key in mirrored.keys() - expected.keys()]
-            wrong += [
-                f"{place.name}: {key} is not as it is mirrored: {difference(expected[key], mirrored[key])}"
-                for key in expected.keys() & mirrored.keys()
-                if place.plain(key, expected[key]) != place.plain(key, mirrored[key])
-            ]
-            wrong += self._not_as_declared(place, truth)
-        left = process.rows("SELECT source, resource_id FROM write WHERE outcome = 'open'")
-        wrong += [f"{source}: a write to {id} is open" for source, id in left]
-        return wrong
-
-    def _not_as_declared(self, place: Place, truth: Mapping[Key, Any]) -> list[str]:
-        if place.mode == "observe":
-            return []
-        return [
-            f"{place.name}: {key} is not as {wish.name} wants it"
-            for wish in place.wishes
-            for key, document in truth.items()
-            if wish.selects(key, document) and not wish.holds(document)
-        ]
-
     def _expect_nothing_new(self) -> None:
         """P6: cycles that find nothing new change nothing."""
         world, agenda = self.world, self.world.agenda
@@ -234,44 +188,22 @@ class History:
         self._live_until(agenda.now_s + 2 * longest_s)
         if process is None or process is not world.process or world.verdicts.violations:
             return
-        before, writes = [process.rows(sql) for sql in _CONTENT], self._writes_seen()
+        before, writes = content(process), writes_seen(world)
         self._live_until(agenda.now_s + 1.3 * longest_s + 60.0)
-        after = [process.rows(sql) for sql in _CONTENT]
-        changed = [
-            f"{sql.split()[-1]}: {(set(one) ^ set(other))!r}"
-            for sql, one, other in zip(_CONTENT, before, after, strict=True)
-            if [row for row in one if not _is_of_1970(row)] != [row for row in other if not _is_of_1970(row)]
-        ]
-        sent = self._writes_seen() - writes
+        changed, sent = changes(before, content(process)), writes_seen(world) - writes
         world.verdicts.check("P6", not changed and not sent, f"{sent} writes, and changes in {changed}")
-
-    def _writes_seen(self) -> int:
-        return sum(write.by == "client" for place in self.world.places for write in place.cloud._books._writes)
 
     def _stop(self) -> None:
         world, process = self.world, self.world.process
         if process is None or process.has_ended or world.verdicts.violations:
             return
-        for place in world.places:
-            rows = process.rows("SELECT id, outcome, status FROM write WHERE source = ?", place.name)
-            world.watching[place.name].writing.at_the_end(rows)
-            self._check_edits(place)
+        judge_writes(world, process)
         began_s = world.agenda.now_s
         process.signal(signal.SIGTERM)
         process.run(began_s + 2 * STOP_S)
         took_s = world.agenda.now_s - began_s
         world.verdicts.check("P10", process.has_ended and took_s <= STOP_S, f"SIGTERM took {took_s:.1f} s")
         self._find_secrets()
-
-    def _check_edits(self, place: Place) -> None:
-        """P3: what somebody else wrote, and we never declared, is as they wrote it."""
-        truth = place.truth()
-        for (key, name), value in place.edits.items():
-            if key in truth:
-                found = truth[key]
-                for word in name.split("."):
-                    found = found.get(word) if isinstance(found, dict) else None
-                self.world.verdicts.check("P3", found == value, f"{place.name}: {name} of {key} was lost: {found}")
 
     def _find_secrets(self) -> None:
         text = "".join(self.world.log).encode() + self.world.machine.database.read_bytes()
@@ -280,19 +212,6 @@ class History:
                 self.world.happened["secret looked for"] += 1
                 if secret.encode() in text:
                     self.world.verdicts.blame("P8", f"{place.name}: a secret is in the log or in the database")
-
-
-def _is_of_1970(row: tuple[Any, ...]) -> bool:
-    """Say whether a row was written before the clock was right: it is too old to be kept."""
-    return any(isinstance(value, str) and value.startswith("1970-") for value in row)
-
-
-def difference(one: Any, other: Any, path: str = "") -> str:
-    """Return where two documents differ."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return f"{path}: {one!r} and {other!r}"
-    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
-    return ", ".join(difference(one.get(name), other.get(name), f"{path}.{name}") for name in names)
 
 
 def memory() -> str | None:

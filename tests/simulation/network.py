@@ -111,7 +111,7 @@ class Living(Protocol):
     number: int
     is_alive: bool
 
-    def point(self) -> None:
+    def point(self, what: str) -> None:
         """Pass a place at which it may be killed."""
         ...
 
@@ -126,6 +126,8 @@ class Network:
         self.happened: Counter[str] = Counter()
         """How often each mishap happened."""
         self.requests = 0
+        self.lost_with_its_process = 0.3
+        """How likely it is that a request on its way is lost when its process dies."""
         self._services: dict[str, Service] = {}
         self._numbers = itertools.count(1)
 
@@ -234,7 +236,7 @@ class _Going:
         if lost in ("keep-alive-closed", "reset-on-the-way"):
             await asyncio.sleep(network.one_way_s(weather))
             raise aiohttp.ServerDisconnectedError if lost == "keep-alive-closed" else _reset()
-        self._process.point()
+        self._process.point("a request has left")
         answer = await answered
         return self._opened(answer)
 
@@ -253,7 +255,7 @@ class _Going:
     def _arrive(self, answered: "asyncio.Future[SimResponse | None]") -> None:
         """Let the service answer, and send the answer back."""
         network, exchange, service = self._network, self._exchange, self._service
-        if not self._process.is_alive and network.random.random() < 0.3:
+        if not self._process.is_alive and network.random.random() < network.lost_with_its_process:
             exchange.failure = "its process died"
             return
         exchange.arrived_s = network.agenda.now_s
@@ -265,7 +267,7 @@ class _Going:
         exchange.line = service.last_line()
         exchange.write = service.last_write() if exchange.line.kind == "write" else None
         network.watchers.answered(exchange)
-        self._process.point()
+        self._process.point("a request was carried out")
         back_s = answer.delay_s + network.one_way_s(service.weather)
 
         def deliver() -> None:
@@ -284,7 +286,7 @@ class _Going:
 
         def at_end() -> None:
             if self._process.is_alive:
-                self._process.point()
+                self._process.point("an answer was read")
             if self._process.is_alive:
                 exchange.delivered_s = network.agenda.now_s
                 network.watchers.delivered(exchange)

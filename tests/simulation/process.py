@@ -1,8 +1,8 @@
-"""One process of ours: the real daemon as `wiring` makes it, on a virtual loop, until it ends or is killed.
+"""One process of ours, on a virtual loop, until it ends or is killed: the real daemon as `wiring` makes it, or a command.
 
 A kill takes what SQLite had committed at that very instant: the bytes of the database and of its journal, as `kill -9`
 leaves them. `kill_at_point` kills before or after any commit, or at any step of a request, `kill_at_step` at any turn of
-the loop; what the process still does after that reaches nobody.
+the loop; what the process still does after that reaches nobody. `at_point` is told of every such point instead.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -25,8 +25,8 @@ from tests.simulation.network import Network, Session
 
 BEGINNING = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
 STOP_S = 5.0
-_DATABASE = ("fleetsync.db", "fleetsync.db-wal")
-_LEFTOVERS = (*_DATABASE, "fleetsync.db-shm", "fleetsync.db-journal")
+_DATABASE = ("fleetsync.db", "fleetsync.db-wal", "fleetsync.db-journal")
+_LEFTOVERS = (*_DATABASE, "fleetsync.db-shm")
 
 
 class Machine:
@@ -44,6 +44,18 @@ class Machine:
     def database(self) -> Path:
         """Return where the mirror is."""
         return self.folder / "fleetsync.db"
+
+    def read_database(self) -> dict[str, bytes]:
+        """Return the files of the database, by name."""
+        files = (self.folder / name for name in _DATABASE)
+        return {file.name: file.read_bytes() for file in files if file.exists()}
+
+    def write_database(self, files: Mapping[str, bytes]) -> None:
+        """Put these files in the place of the database, while no process runs."""
+        for name in _LEFTOVERS:
+            (self.folder / name).unlink(missing_ok=True)
+        for name, content in files.items():
+            (self.folder / name).write_bytes(content)
 
     def service_now(self) -> float:
         """Return the services' time, in seconds since 1970: theirs does not step."""
@@ -91,10 +103,17 @@ class Observer(Protocol):
         ...
 
 
-class Process:
-    """One process. It ends by itself (`ended`), or is killed (`is_alive` no longer)."""
+async def daemon(process: "Process") -> None:
+    """Be the daemon."""
+    configuration = read_configuration(process.machine.folder / "config.toml", process.clock)
+    async with service.serving(configuration, process.clock) as process.daemon:
+        await process.daemon.run()
 
-    def __init__(self, machine: Machine, observer: Observer) -> None:
+
+class Process:
+    """One process. It ends by itself (`has_ended`), or is killed (`is_alive` no longer). `life` is what it is there for."""
+
+    def __init__(self, machine: Machine, observer: Observer, life: "Life" = daemon) -> None:
         machine.processes += 1
         self.machine = machine
         self.number = machine.processes
@@ -109,20 +128,16 @@ class Process:
         self._has_talked = False
         self.kill_at_point = 0
         self.kill_at_step = 0
+        self.at_point: Callable[[str], None] | None = None
         self.loop = VirtualLoop(machine.agenda, Random(machine.random.random()), self._step)
         self.clock = MachineClock(machine, self.loop, Random(machine.random.random()))
         self.daemon: Daemon | None = None
         self.error: BaseException | None = None
         self.left: dict[str, bytes] = {}
-        self._main = self.loop.create_task(self._run())
+        self._main = self.loop.create_task(_awaited(life(self)))
         self._main.add_done_callback(lambda _: self.loop.stop() if self.is_alive else None)
         self._commands: set[Any] = set()
         self._reader: sqlite3.Connection | None = None
-
-    async def _run(self) -> None:
-        configuration = read_configuration(self.machine.folder / "config.toml", self.clock)
-        async with service.serving(configuration, self.clock) as self.daemon:
-            await self.daemon.run()
 
     @property
     def has_ended(self) -> bool:
@@ -158,9 +173,7 @@ class Process:
         if self.is_alive:
             self.is_alive = False
             self.is_killed = True
-            for name in _DATABASE:
-                file = self.machine.folder / name
-                self.left[name] = file.read_bytes() if file.exists() else b""
+            self.left = self.machine.read_database()
             self.loop.leave_the_world()
 
     def put_away(self) -> None:
@@ -172,11 +185,7 @@ class Process:
             self.error = self._main.exception()
         self.loop.put_away()
         if self.is_killed:
-            for name in _LEFTOVERS:
-                (self.machine.folder / name).unlink(missing_ok=True)
-            for name, content in self.left.items():
-                if content:
-                    (self.machine.folder / name).write_bytes(content)
+            self.machine.write_database(self.left)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send it a signal; return whether it obeys."""
@@ -209,21 +218,23 @@ class Process:
         is_commit = name == "commit"
         if is_commit and self._has_talked:
             # Where nothing was on the wire since the last commit, a kill leaves what it would have left then.
-            self.point()
+            self.point("before a commit")
         if self.is_alive:
             self.observer.before_call(name)
         result = function()
         if is_commit and self.is_alive:
-            self.point()
+            self.point("after a commit")
             self._has_talked = False
         if self.is_alive:
             self.observer.after_call(name)
         return result
 
-    def point(self) -> None:
+    def point(self, what: str) -> None:
         """Pass a place at which it may be killed."""
         self.points += 1
         self._has_talked = True
+        if self.at_point is not None:
+            self.at_point(what)
         if self.points == self.kill_at_point:
             self.kill()
 
@@ -231,6 +242,13 @@ class Process:
         self.steps += 1
         if self.steps == self.kill_at_step:
             self.loop.interrupt(self.kill)
+
+
+Life = Callable[[Process], Awaitable[None]]
+
+
+async def _awaited(life: Awaitable[None]) -> None:
+    await life
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

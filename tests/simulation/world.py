@@ -17,7 +17,7 @@ from tests.simulation.listings import Listings
 from tests.simulation.loop import Agenda
 from tests.simulation.network import Exchange, Network, Watchers
 from tests.simulation.place import Asked, Key, Place
-from tests.simulation.process import Machine, Process, open_reader
+from tests.simulation.process import Life, Machine, Process, daemon, open_reader
 from tests.simulation.rates import Rates
 from tests.simulation.trace import Trace
 from tests.simulation.writing import Writing
@@ -78,7 +78,7 @@ class World:
 
     def _places(self, kinds: tuple[type[Place], ...], *, is_small: bool) -> list[Place]:
         random = self.random
-        chosen = [random.choice(kinds) for _ in range(1 if is_small else random.choice((1, 1, 2, 2, 3)))]
+        chosen = list(kinds) if is_small else [random.choice(kinds) for _ in range(random.choice((1, 1, 2, 2, 3)))]
         places = []
         for number, kind in enumerate(chosen):
             name = f"{kind.kind.replace('-', '')}{number}"
@@ -199,14 +199,14 @@ class World:
 
     # Processes
 
-    def start(self) -> Process:
+    def start(self, life: Life = daemon) -> Process:
         """Start a process."""
         before, self.before_start = self.before_start, []
         for act in before:
             act()
         with contextlib.suppress(sqlite3.Error), contextlib.closing(open_reader(self.machine.database)) as database:
             [(self.last_event,)] = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchall()
-        self.process = Process(self.machine, self)
+        self.process = Process(self.machine, self, life)
         return self.process
 
     def bury(self) -> None:
@@ -214,6 +214,10 @@ class World:
         process = self.process
         assert process is not None
         process.put_away()
+        self.look_back(process)
+
+    def look_back(self, process: Process) -> None:
+        """Look at what a process left."""
         self.process = None
         for place in self.places:
             place.listings_are_open = False
@@ -229,18 +233,9 @@ class World:
                 watch.listings.died(process)
             with_journal.close()
 
-    def read_database(self) -> dict[str, bytes]:
-        """Return the files of the database, while no process runs."""
-        names = ("fleetsync.db", "fleetsync.db-wal")
-        files = (self.machine.folder / name for name in names)
-        return {file.name: file.read_bytes() for file in files if file.exists()}
-
     def write_database(self, files: Mapping[str, bytes]) -> None:
         """Put these files in the place of the database, while no process runs."""
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            (self.machine.folder / f"fleetsync.db{suffix}").unlink(missing_ok=True)
-        for name, content in files.items():
-            (self.machine.folder / name).write_bytes(content)
+        self.machine.write_database(files)
         for watch in self.watching.values():
             watch.writing.forget()
 
