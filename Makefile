@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MICROSOFT := $(VENV)/microsoft
+BENCH := $(VENV)/bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
 UV ?= uv
 
-.PHONY: demo test lint unit simulate lock clean
+.PHONY: demo test lint unit simulate bench lock clean
 
 # The main job on the built-in cloud: list, mirror, query, plan, apply, heal.
 demo: $(VENV)/.run
@@ -31,6 +32,12 @@ START ?= 0
 simulate: $(VENV)/.test
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) $(MORE)
 
+# What a cycle costs beside a script written by hand, as ratios; nothing of it is part of the tests.
+DEVICES ?= 100000
+ROUNDS ?= 3
+bench: $(VENV)/.test $(BENCH)/.ready
+	$(BIN)/python -m benchmarks --devices $(DEVICES) --rounds $(ROUNDS) $(MORE)
+
 # The lock files hold hashes and no index address: the machine's own pip settings decide where from.
 $(VENV)/.run: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,6 +60,12 @@ $(MICROSOFT)/.ready: requirements-microsoft.lock | $(VENV)/.test
 		touch $@; \
 	fi
 
+# dlt, which the benchmarks run beside ours; where it cannot be installed they go without it and say so.
+$(BENCH)/.ready: requirements-bench.lock | $(VENV)/.test
+	$(BIN)/python -m venv --clear $(BENCH)
+	-$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--only-binary :all: --require-hashes -r requirements-bench.lock && touch $@
+
 lock:
 	$(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
@@ -60,6 +73,8 @@ lock:
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-test.lock
 	$(UV) pip compile --group microsoft --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements-microsoft.lock
+	$(UV) pip compile --group bench --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache demo

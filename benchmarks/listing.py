@@ -1,0 +1,141 @@
+"""Listing: what the real `fleetsync sync` costs beside the floor, and beside scripts that people write."""
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.contest import Bound, Case, Command, Suite
+from benchmarks.service import Service, serving
+
+_CONFIG = """
+[sources.plant]
+kind = "{kind}"
+url = "{url}"
+mode = "observe"
+resources = ["device"]
+auth = {{ method = "none" }}
+rate = {{ {operation} = "1000000/s" }}
+limits = {{ max_gone = "20%" }}
+"""
+_BENCH = Path(__file__).parent.parent / ".venv" / "bench" / "bin" / "python"
+"""The environment that has dlt, where `make bench` could make it."""
+
+_KINDS = {"central": ("iot-central", "list"), "hub": ("iot-hub", "query")}
+
+FLEETSYNC = "fleetsync sync"
+FETCH = "fetching alone"
+FLOOR = "floor"
+KEY_LAST = "floor, key last"
+ORDERED = "floor, ordered"
+PLAIN = "requests script"
+DLT = "dlt"
+
+FIRST = "first load"
+UNCHANGED = "unchanged"
+SHARES = {"0.1 % changed": 0.001, "1 % changed": 0.01, "10 % changed": 0.1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The folder of a contest and the service in it."""
+
+    folder: Path
+    service: Service
+
+    def begin(self) -> None:
+        """Make everybody's folder empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in (FLEETSYNC, FLOOR, KEY_LAST, ORDERED, PLAIN, DLT):
+            self.of(name).mkdir(parents=True)
+        kind, operation = _KINDS[self.service.shape]
+        config = _CONFIG.format(kind=kind, url=self.service.base, operation=operation)
+        (self.of(FLEETSYNC) / "config.toml").write_text(config)
+
+    def of(self, name: str) -> Path:
+        return self.folder / name.replace(" ", "-").replace(",", "")
+
+    def sync(self) -> list[str]:
+        config = self.of(FLEETSYNC) / "config.toml"
+        return [sys.executable, "-m", "fleetsync", "--config", str(config), "sync"]
+
+    def by_hand(self, way: str, name: str) -> Command:
+        url = f"{self.service.shape}+{self.service.base}"
+        return lambda: [sys.executable, "-m", "benchmarks.floor", way, url, str(self.of(name) / "floor.db")]
+
+    def script(self, module: str, name: str, python: str) -> Command:
+        return lambda: [python, "-m", f"benchmarks.{module}", self.service.base, str(self.of(name) / "a.db")]
+
+    def others(self) -> Mapping[str, Command]:
+        """Return what people write and use instead, as far as it is there; they know the shape of Central."""
+        if self.service.shape != "central":
+            return {}
+        found = {PLAIN: self.script("plain", PLAIN, sys.executable)}
+        if _BENCH.exists():
+            found[DLT] = self.script("with_dlt", DLT, str(_BENCH))
+        return found
+
+
+def cases(place: Place, *, with_others: bool) -> list[Case]:
+    others = place.others() if with_others else {}
+    first = Case(
+        name=FIRST,
+        against=(FLOOR, KEY_LAST),
+        contestants={
+            FETCH: place.by_hand("fetch", FLOOR),
+            FLOOR: place.by_hand("load", FLOOR),
+            KEY_LAST: place.by_hand("load-key-last", KEY_LAST),
+            FLEETSYNC: place.sync,
+            **others,
+        },
+    )
+    again: dict[str, Command] = {
+        FETCH: place.by_hand("fetch", FLOOR),
+        FLOOR: place.by_hand("compare-in", FLOOR),
+        ORDERED: place.by_hand("compare-ordered", KEY_LAST),
+        FLEETSYNC: place.sync,
+    }
+    unchanged = Case(name=UNCHANGED, against=(FETCH, FLOOR), contestants={**again, **others})
+    return [first, unchanged, *(_changed(place, name, share, again) for name, share in SHARES.items())]
+
+
+def _changed(place: Place, name: str, share: float, again: Mapping[str, Command]) -> Case:
+    told: list[str] = []
+
+    def prepare() -> None:
+        """Change once per round, before the first contestant."""
+        if len(told) % len(again) == 0:
+            place.service.change(share)
+        told.append(name)
+
+    return Case(name=name, against=(FETCH, FLOOR), contestants=again, prepare=prepare)
+
+
+def bounds(devices: int) -> list[Bound]:
+    """Return what issue 6 asks for at this size."""
+    sync, wanted = (lambda case: (case, FLEETSYNC)), 2.3 if devices >= 1_000_000 else 2.0
+    return [
+        Bound(metric="cpu_s", of=sync(FIRST), to=(FIRST, FLOOR), most=1.5),
+        Bound(metric="wall_s", of=sync(FIRST), to=(FIRST, FLOOR), most=1.5),
+        Bound(metric="cpu_s", of=sync(UNCHANGED), to=(UNCHANGED, FETCH), most=wanted),
+        Bound(metric="cpu_s", of=sync("1 % changed"), to=sync(UNCHANGED), most=1.25),
+        Bound(metric="cpu_s", of=sync("10 % changed"), to=sync(UNCHANGED), most=1.6),
+        Bound(metric="cpu_s", of=sync(FIRST), to=(FIRST, PLAIN), most=0.7),
+        Bound(metric="cpu_s", of=sync(UNCHANGED), to=(UNCHANGED, PLAIN), most=0.4),
+        Bound(metric="cpu_s", of=sync(FIRST), to=(FIRST, DLT), most=0.3),
+        Bound(metric="cpu_s", of=sync(UNCHANGED), to=(UNCHANGED, DLT), most=0.3),
+        Bound(metric="peak_mb", of=sync(FIRST), most=120),
+        Bound(metric="peak_mb", of=sync(UNCHANGED), most=120),
+        Bound(metric="written_mb", of=sync(UNCHANGED), most=devices / 100_000 * 0.065536),
+    ]
+
+
+@contextlib.contextmanager
+def suite(folder: Path, devices: int, *, shape: str, order: str, with_others: bool = True) -> Iterator[Suite]:
+    """Give the contest for one shape of service and one order of its list."""
+    title = f"{devices:,} devices of {_KINDS[shape][0]}, {order} order"
+    with serving(devices, shape=shape, order=order) as service:
+        place = Place(folder=folder, service=service)
+        yield Suite(title=title, cases=cases(place, with_others=with_others), begin=place.begin, bounds=bounds(devices))

@@ -1,0 +1,41 @@
+"""The stand-in as a process, and words to it."""
+
+import contextlib
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Service:
+    """A stand-in that runs."""
+
+    def __init__(self, port: int, shape: str) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+        self.shape = shape
+
+    def change(self, share: float) -> None:
+        """Give so many devices another description."""
+        self._tell(f"change/{share}")
+
+    def wait(self, milliseconds: float) -> None:
+        """Answer each page so much later."""
+        self._tell(f"wait/{milliseconds}")
+
+    def _tell(self, what: str) -> None:
+        request = urllib.request.Request(f"{self.base}/control/{what}", method="POST")
+        urllib.request.urlopen(request).read()
+
+
+@contextlib.contextmanager
+def serving(devices: int, *, shape: str = "central", order: str = "random") -> Iterator[Service]:
+    """Give a stand-in for the block."""
+    command = [sys.executable, "-m", "benchmarks.standin", str(devices), shape, order]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        try:
+            assert process.stdout is not None
+            yield Service(int(process.stdout.readline()), shape)
+        finally:
+            process.terminate()
