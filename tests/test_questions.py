@@ -427,7 +427,7 @@ def test_a_question_of_the_readme_is_answered_with_the_truth(world: World, quest
 def test_what_vanished_was_looked_for(world: World) -> None:
     reasons = [row["gone_reason"] for row in world.ask("Which devices vanished, and what says so?")]
     assert len(reasons) == 3
-    assert all(reason.endswith("and not found by a read") for reason in reasons)
+    assert all("and not found by a read" in reason for reason in reasons)
 
 
 def test_a_change_says_what_it_was(world: World) -> None:

@@ -21,6 +21,10 @@ from fleetsync.mirror.reader import Reader, reading
 
 _SOURCES = "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error"
 _CYCLES = ", ".join(("id, source, started_at, finished_at, outcome, complete", *COUNTS, "error"))
+_DOUBTED = (
+    "listings WHERE id IN (SELECT MAX(id) FROM listings WHERE state IN ('complete', 'refused') GROUP BY source, type)"
+    " AND agrees = 0 ORDER BY source, type"
+)
 _DISPUTES = (
     "SELECT source, type, path, declaration, \"by\", COUNT(*), MIN(resource_id) FROM drift WHERE state = 'conflict'"
     ' GROUP BY source, type, path, declaration, "by" ORDER BY 1, 2, 3'
@@ -35,8 +39,9 @@ def look(invocation: Invocation) -> dict[str, Any]:
     `age_s` (since the last complete listing), `waits_for` (words, or null), `rates`, `daily`, `live` (`usage.as_json`),
     `last_cycle` (as in the view `cycles`, or null) · `drift`: leaves by state · `held`: declarations that are held,
     `name, file, error` · `contradictions`: `source, type, path, declarations, files, resources` (how many), `example`
-    (an id) · `refused_configuration`: what the running daemon did not take over at its last reload, `at, file, line,
-    message` · `warnings`: words.
+    (an id) · `doubted_listings`: the last listing of each type, where the service itself counts other than it lists,
+    `id, source, type, state, shown, counted, error` · `refused_configuration`: what the running daemon did not take
+    over at its last reload, `at, file, line, message` · `warnings`: words.
 
     Raises:
         NotYetError: there is no database yet.
@@ -85,6 +90,7 @@ def _looked(reader: Reader, settings: Settings, clock: Clock, used: usage.Used) 
         "drift": dict(reader.rows("SELECT state, COUNT(*) FROM drift GROUP BY state ORDER BY state")),
         "held": list(_rows(reader, "name, file, error", "declarations WHERE error IS NOT NULL ORDER BY name")),
         "contradictions": [_dispute(row) for row in reader.rows(_DISPUTES)],
+        "doubted_listings": list(_rows(reader, "id, source, type, state, shown, counted, error", _DOUBTED)),
     }
 
 
@@ -187,13 +193,7 @@ def show(found: dict[str, Any]) -> None:
     at = datetime.datetime.fromisoformat(found["at"])
     columns = ("source", "state", "mode", "listed", "next", "known", "drifting", "last cycle")
     output.table(columns, (_row(one, at) for one in found["sources"]))
-    for one in found["sources"]:
-        for text in usage.texts(one, at):
-            output.line((f"{one['name']}: ", "bold"), text)
-        if one["error"]:
-            output.line((f"{one['name']}: ", "bold"), one["error"])
-        if one["waits_for"]:
-            output.line((f"{one['name']}: ", "bold"), f"waits for {one['waits_for']}")
+    _show_sources(found["sources"], at)
     if found["drift"]:
         output.line("drift: ", ", ".join(f"{count} {state}" for state, count in found["drift"].items()))
     for one in found["held"]:
@@ -205,11 +205,25 @@ def show(found: dict[str, Any]) -> None:
         output.line(
             ("contradiction: ", "red"), f"{where}: {disagree} ({files}), {counted(one['resources'], 'resource')}"
         )
+    for one in found["doubted_listings"]:
+        where = f"{one['source']} {one['type']}"
+        numbers = f"listing {one['id']} shows {one['shown']}, and the service itself counts {one['counted']}"
+        output.line(("doubtful: ", "yellow"), f"{where}: {numbers}")
     for one in found["refused_configuration"]:
         problem = Problem(message=one["message"], file=one["file"], line=one["line"])
         output.line(("refused: ", "red"), f"{problem}; the configuration before {one['at']} runs on")
     for warning in found["warnings"]:
         output.line(("warning: ", "yellow"), warning)
+
+
+def _show_sources(sources: list[dict[str, Any]], at: datetime.datetime) -> None:
+    for one in sources:
+        for text in usage.texts(one, at):
+            output.line((f"{one['name']}: ", "bold"), text)
+        if one["error"]:
+            output.line((f"{one['name']}: ", "bold"), one["error"])
+        if one["waits_for"]:
+            output.line((f"{one['name']}: ", "bold"), f"waits for {one['waits_for']}")
 
 
 def _running(process: dict[str, Any]) -> str:

@@ -100,3 +100,8 @@ class Page:
     resources: tuple[Resource, ...]
     next: Cursor | None
     unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Return how many entries it has."""
+        return len(self.resources) + len(self.unreadable)

@@ -8,20 +8,50 @@ from fleetsync.errors import UnsafePlanError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Showing:
-    """What a complete listing showed: `listed` resources, and `unseen` of the `known` ones not among them.
+    """What a complete listing showed: `shown` different resources, and `unseen` of the `known` ones not among them.
 
-    `counted` is how many there are by another word of the service, None where it has none.
+    `listed` are its entries; some may be listed twice. `counted` is how many there are by another word of the service,
+    None where it has none. `added` are those that no listing before had shown, `usual` by how much the count exceeded
+    the list the last time that the list missed nothing; 0 where that is not known.
     """
 
     listed: int
+    shown: int
     known: int
     unseen: int
     counted: int | None = None
+    added: int = 0
+    usual: int = 0
 
     @property
     def missing(self) -> int:
         """Return how many should be in it and are not."""
-        return max(self.unseen, (self.counted or 0) - self.listed)
+        return max(self.unseen, self._excess)
+
+    @property
+    def nominates(self) -> bool:
+        """Say whether what it did not show may be gone.
+
+        Not if the service counts more than it shows, by more than what came while it went on (no more than came since
+        the one before it) or what the count always has in excess.
+        """
+        return self._excess <= max(self.added, self.usual)
+
+    @property
+    def confirms(self) -> bool:
+        """Say whether what it did not show, and an earlier one did not either, may be gone without a read."""
+        return self._excess <= max(0, self.usual)
+
+    @property
+    def disagreement(self) -> str | None:
+        """Say how the list and the service's own count differ by more than what came meanwhile; None: they do not."""
+        if self.nominates and -self._excess <= max(self.added, -self.usual):
+            return None
+        return f"the service itself counts {self.counted}, and its list shows {self.shown}"
+
+    @property
+    def _excess(self) -> int:
+        return 0 if self.counted is None else self.counted - self.shown
 
 
 def check_listing(showing: Showing, *, max_gone: float, min_known: int) -> None:
@@ -42,9 +72,9 @@ def check_listing(showing: Showing, *, max_gone: float, min_known: int) -> None:
             f"({share}, more than max_gone = {most})"
         )
     there = showing.counted or 0
-    if there >= min_known and there - showing.listed > there * max_gone:
+    if there >= min_known and there - showing.shown > there * max_gone:
         raise UnsafePlanError(
-            f"a suspiciously short listing: {showing.listed} are in it, and the service itself counts {there}"
+            f"a suspiciously short listing: {showing.shown} are in it, and the service itself counts {there}"
         )
 
 

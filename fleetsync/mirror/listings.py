@@ -6,14 +6,14 @@ timestamps: clocks step.
 
 import datetime
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
-from fleetsync.core.delta import Event, Stored, compare, digest_of, doubtful, is_unclear
+from fleetsync.core.delta import Event, Stored, chained, compare, digest_of, doubtful, is_unclear
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
@@ -40,6 +40,28 @@ _MISS = Prepared(
     .values(missed_since=bindparam("b_since"), seen_at=bindparam("b_at"), seen_by=bindparam("b_by")),
     ("b_since", "b_at", "b_by", "b_no"),
 )
+_BURY = Prepared(
+    update(resource)
+    .where(resource.c.no == bindparam("b_no"))
+    .values(gone_at=bindparam("b_at"), gone_reason=bindparam("b_reason")),
+    ("b_at", "b_reason", "b_no"),
+)
+# How the last listing that was judged fared, and the last that missed nothing.
+_JUDGED = (
+    select(listing.c.agrees)
+    .where(listing.c.source == bindparam("source"), listing.c.type == bindparam("type"))
+    .where(listing.c.state.in_(("complete", "refused")))
+    .order_by(listing.c.id.desc())
+    .limit(1)
+)
+_WHOLE = (
+    select(listing.c.counted - listing.c.shown)
+    .where(listing.c.source == bindparam("source"), listing.c.type == bindparam("type"))
+    .where(listing.c.state == "complete", listing.c.unseen == 0, listing.c.counted.is_not(None))
+    .order_by(listing.c.id.desc())
+    .limit(1)
+)
+_INTERRUPTED = "the process ended in the middle of it"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +85,14 @@ class Listing:
     pages_before: int = 0
     """Of these pages so many were read by earlier cycles, which were cut short."""
     listed_before: int = 0
+    chain: str | None = None
+    """What tells its chain of pages from another; see `chained`."""
+    unreadable: int = 0
+    """How many of its entries could not be stored."""
+    strangers: int = 0
+    """How many of those are in no row of ours."""
+    is_doubted: bool = False
+    """The service counts more than it shows: it confirms nothing that an earlier one missed."""
     added: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -76,6 +106,11 @@ class Listing:
     def type(self) -> ResourceType:
         """Return what it lists."""
         return self.spec.type
+
+    @property
+    def shown(self) -> int:
+        """Return how many different resources it showed: one that is listed twice is one."""
+        return len(self.seen) + self.strangers
 
     def pass_over(self, some: Sequence[Unreadable]) -> None:
         """Take note of resources of which nothing new is known."""
@@ -110,7 +145,7 @@ class Listings:
             for row in left:
                 if row is left[0] and self._is_alive(row):
                     return await self._resumed(transaction, row, spec, cycle)
-                await self._close(transaction, ListingId(row.id), "abandoned", None)
+                await self._close(transaction, ListingId(row.id), "abandoned", row.error or _INTERRUPTED)
             at = self._clock.now()
             values = {"source": source, "type": spec.type, "cycle": cycle, "started_at": at, "state": "open"}
             id = ListingId(await transaction.insert(insert(listing), values))
@@ -120,7 +155,8 @@ class Listings:
         return row.cursor_at is not None and abs(self._clock.now() - row.cursor_at) < CURSOR_LIFE
 
     async def _resumed(self, transaction: Transaction, row: Any, spec: TypeSpec, cycle: CycleId) -> Listing:
-        await transaction.run(update(listing).where(listing.c.id == row.id).values(resumed=True, cycle=cycle))
+        on = {"resumed": True, "resumed_from": row.pages, "cut_by": row.error or _INTERRUPTED, "error": None}
+        await transaction.run(update(listing).where(listing.c.id == row.id).values(**on, cycle=cycle))
         chunks = await transaction.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == row.id))
         return Listing(
             id=ListingId(row.id),
@@ -136,6 +172,9 @@ class Listings:
             listed=row.listed,
             pages_before=row.pages,
             listed_before=row.listed,
+            chain=row.chain,
+            unreadable=row.unreadable or 0,
+            strangers=row.strangers or 0,
         )
 
     async def doubtful(self, going: Listing, page: Page) -> frozenset[str]:
@@ -160,12 +199,17 @@ class Listings:
             for page in pages:
                 await self._record_page(transaction, scope, going, page)
             await self._save_marks(transaction, going)
+            sizes = {"last_page": pages[-1].size} | ({} if going.pages else {"first_page": pages[0].size})
             going.cursor = pages[-1].next
             going.ended = going.cursor is None
             going.pages += len(pages)
-            values = {
+            values = sizes | {
                 "pages": going.pages,
+                "chain": going.chain,
                 "listed": going.listed,
+                "shown": going.shown,
+                "unreadable": going.unreadable,
+                "strangers": going.strangers,
                 "cursor": going.cursor,
                 "cursor_at": at,
                 "ended": going.ended,
@@ -182,9 +226,12 @@ class Listings:
         # What cannot be read is there all the same; a tombstone stays one until it can be read.
         unread = (stored[one.id] for one in page.unreadable if one.id in stored)
         there = [one.no for one in unread if not one.gone]
+        going.unreadable += len(page.unreadable)
+        going.strangers += len(page.unreadable) - len(there)
+        going.chain = chained(going.chain, page)
         await resources.sight(transaction, scope, there)
         going.seen.add(there)
-        going.listed += len(page.resources) + len(page.unreadable)
+        going.listed += page.size
         going.pass_over(page.unreadable)
         going.added += len(delta.added)
         going.updated += sum(one.event is not None for one in delta.updates)
@@ -202,16 +249,41 @@ class Listings:
 
     async def _showing(self, transaction: Transaction, going: Listing) -> Showing:
         """Count instead of looking row by row: every row that was seen is one that is known."""
-        ((known,),) = await transaction.rows(_COUNT, {"source": going.source, "type": going.type})
-        return Showing(listed=going.listed, known=known, unseen=known - len(going.seen), counted=going.counted)
+        key = {"source": going.source, "type": going.type}
+        ((known,),) = await transaction.rows(_COUNT, key)
+        whole = () if going.counted is None else await transaction.rows(_WHOLE, key)
+        return Showing(
+            listed=going.listed,
+            shown=going.shown,
+            known=known,
+            unseen=known - len(going.seen),
+            counted=going.counted,
+            added=going.added,
+            usual=whole[0][0] if whole else 0,
+        )
 
-    async def complete(self, going: Listing) -> None:
-        """Close a listing that reached its end and is believed: it speaks for every row but those it missed."""
+    async def agreed(self, going: Listing) -> bool:
+        """Say whether the last listing of this type that was judged showed what the service counted."""
+        async with self._writer.transaction() as transaction:
+            rows = await transaction.rows(_JUDGED, {"source": going.source, "type": going.type})
+        return not rows or rows[0].agrees is not False
+
+    async def complete(self, going: Listing, *, accepted: bool = False) -> None:
+        """Close a listing that reached its end and is believed: it speaks for every row but those it missed.
+
+        Where the service counts more than it shows, none is missed, and what was known of all is as old as before;
+        unless a person `accepted` it.
+        """
         async with self._writer.transaction() as transaction:
             showing = await self._showing(transaction, going)
-            if showing.unseen:
+            nominates = accepted or showing.nominates
+            going.is_doubted = not (accepted or showing.confirms)
+            if showing.unseen and nominates:
                 await self._mark_missed(transaction, going)
-            await self._close(transaction, going.id, "complete", None, counted=going.counted)
+            await self._judge(transaction, going, "complete", showing, error=showing.disagreement)
+            if showing.unseen and not nominates:
+                await self._know(transaction, going, showing.known)
+                return
             row = {
                 "source": going.source,
                 "type": going.type,
@@ -227,10 +299,27 @@ class Listings:
         async with self._writer.transaction() as transaction:
             await self._close(transaction, going.id, "failed", error)
 
-    async def refuse(self, going: Listing, unseen: int, error: str) -> None:
+    async def cut(self, going: Listing, error: str) -> None:
+        """Say what cut a listing short that is to be gone on with."""
+        async with self._writer.transaction() as transaction:
+            await transaction.run(update(listing).where(listing.c.id == going.id).values(error=error))
+
+    async def refuse(self, going: Listing, showing: Showing, error: str) -> None:
         """Close a listing that is not believed because of how many rows it did not show: it marks nothing."""
         async with self._writer.transaction() as transaction:
-            await self._close(transaction, going.id, "refused", error, unseen=unseen, counted=going.counted)
+            await self._judge(transaction, going, "refused", replace(showing, unseen=showing.missing), error=error)
+
+    async def _judge(
+        self, transaction: Transaction, going: Listing, state: str, showing: Showing, *, error: str | None
+    ) -> None:
+        agrees = None if showing.counted is None else showing.disagreement is None
+        more = {"unseen": showing.unseen, "counted": showing.counted, "agrees": agrees}
+        await self._close(transaction, going.id, state, error, **more)
+
+    async def _know(self, transaction: Transaction, going: Listing, known: int) -> None:
+        """Take note of how many rows there are now, although nothing that is known of them is newer than before."""
+        where = (coverage.c.source == going.source, coverage.c.type == going.type)
+        await transaction.run(update(coverage).where(*where).values(known=known))
 
     async def is_confirmed(self, going: Listing, unseen: int) -> bool:
         """Say whether a person accepted that just so many vanished from this listing, which is used up by that.
@@ -254,9 +343,9 @@ class Listings:
 
         `twice`: those that an earlier complete listing had missed as well, else those that only `going` missed.
         A resumed listing may nominate a row, never confirm one: to it nothing was missed twice; neither to one that
-        lags. `after` is the last id of the batch before.
+        lags, or that shows less than the service counts. `after` is the last id of the batch before.
         """
-        confirms = not going.resumed and not going.spec.lags
+        confirms = not (going.resumed or going.spec.lags or going.is_doubted)
         earlier = resource.c.missed_since < (going.id if confirms else 0)
         statement = (
             select(resource.c.no, resource.c.id, resource.c.missed_since)
@@ -270,21 +359,24 @@ class Listings:
             rows = await transaction.rows(statement)
         return [Missed(no=no, id=id, since=since) for no, id, since in rows]
 
-    async def mark_gone(self, going: Listing, rows: Sequence[Missed], reason: str) -> None:
-        """Turn rows into tombstones, with their events; `reason` cites what decided it."""
+    async def mark_gone(self, going: Listing, rows: Sequence[tuple[Missed, str]]) -> None:
+        """Turn rows into tombstones, with their events; with each goes its reason, which cites what decided it.
+
+        What is cited is kept for as long as the tombstone and the event.
+        """
         scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
         async with self._writer.transaction() as transaction:
-            await transaction.run(
-                update(resource)
-                .where(resource.c.no.in_([row.no for row in rows]))
-                .values(gone_at=scope.at, gone_reason=reason)
-            )
+            at = text_of(scope.at)
+            await transaction.run_many(_BURY, [(at, reason, row.no) for row, reason in rows])
+            cited = {going.id, *(row.since for row, _ in rows)}
+            await transaction.run(update(listing).where(listing.c.id.in_(cited)).values(cited_at=scope.at))
             await transaction.run(
                 update(coverage)
                 .where(coverage.c.source == going.source, coverage.c.type == going.type)
                 .values(known=coverage.c.known - len(rows))
             )
-            await resources.note(transaction, scope, [(row.id, Event.GONE, None) for row in rows], reason)
+            events = [(row.id, Event.GONE, None) for row, _ in rows]
+            await resources.note(transaction, scope, events, {row.id: reason for row, reason in rows})
 
     async def _mark_missed(self, transaction: Transaction, going: Listing) -> None:
         """Mark the rows that this listing is the first not to show.

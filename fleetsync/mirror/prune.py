@@ -30,11 +30,17 @@ async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float
         await _delete(writer, event, event.c.at < history)
         + await _delete(writer, write, write.c.finished_at < history)
         + await _delete(writer, resource, resource.c.gone_at < gone)
-        + await _delete(writer, listing, listing.c.finished_at < cycles)
+        + await _delete(writer, listing, (listing.c.finished_at < cycles) & ~_is_cited(min(history, gone)))
         + await _delete(writer, cycle, (cycle.c.finished_at < cycles) & cycle.c.id.not_in(last))
         + await _delete(writer, pace, (pace.c.at < recently) & func.coalesce(pace.c.held_until < recently, true()))
         + await _delete(writer, spending, spending.c.day < recently.date())
     )
+
+
+def _is_cited(since: datetime.datetime) -> ColumnElement[bool]:
+    """Say of a listing that a tombstone or an event names it, or will once its resource is found to be gone."""
+    missed = select(resource.c.missed_since).where(resource.c.missed_since.is_not(None), resource.c.gone_at.is_(None))
+    return (func.coalesce(listing.c.cited_at, since) > since) | listing.c.id.in_(missed)
 
 
 async def _delete(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -120,12 +121,15 @@ async def sight(transaction: Transaction, scope: Scope, numbers: Sequence[int]) 
 
 
 async def note(
-    transaction: Transaction, scope: Scope, events: Iterable[tuple[str, Event, Json]], reason: str | None = None
+    transaction: Transaction,
+    scope: Scope,
+    events: Iterable[tuple[str, Event, Json]],
+    reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Write events into the history: id, what happened, and the merge patch of it; and what says so of all of them."""
+    """Write events into the history: id, what happened, and the merge patch of it; `reasons` has what says so by id."""
     at = text_of(scope.at)
     rows = [
-        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch), reason)
+        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch), reasons.get(id))
         for id, happened, patch in events
     ]
     await transaction.run_many(_NOTE, rows)

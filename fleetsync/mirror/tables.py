@@ -116,12 +116,27 @@ listing = Table(
     # One of open, complete, refused (suspiciously short), failed and abandoned.
     Column("state", Text, nullable=False),
     Column("resumed", Boolean, nullable=False, default=False),
+    # Of one that was cut short and gone on with: after which page, and what had cut it short the last time.
+    Column("resumed_from", Integer),
+    Column("cut_by", Text),
     Column("pages", Integer, nullable=False, default=0),
+    # What tells one chain of pages from another, and how many entries its first and its last page had.
+    Column("chain", Text),
+    Column("first_page", Integer),
+    Column("last_page", Integer),
+    # Its entries, and how many different resources they are; some are listed twice.
     Column("listed", Integer, nullable=False, default=0),
-    # Of one that was refused: how many it should have shown and did not.
+    Column("shown", Integer),
+    # Entries that could not be stored; and those of them that are in no row of ours.
+    Column("unreadable", Integer),
+    Column("strangers", Integer),
+    # How many known ones it did not show. Of one that was refused: how many it should have shown and did not.
     Column("unseen", Integer),
-    # How many there are by the service's own count, where it has one.
+    # How many there are by the service's own count, where it has one, and whether what the list shows fits that.
     Column("counted", Integer),
+    Column("agrees", Boolean),
+    # When it was last named as what decided that something is gone.
+    Column("cited_at", UtcDateTime),
     Column("cursor", Text),
     Column("cursor_at", UtcDateTime),
     # The last page is stored; what it showed is still to be judged.

@@ -71,6 +71,13 @@ _FIXED = {
         "SELECT e.id, e.source, e.type, e.resource_id, e.at, e.cycle, e.event, e.patch"
         " FROM event e JOIN source s ON s.name = e.source AND s.configured"
     ),
+    "listings": (
+        "SELECT l.id, l.source, l.type, l.cycle, l.started_at, l.finished_at, l.state,"
+        " CASE WHEN l.ended THEN 'no next link' WHEN l.state <> 'open' OR l.error IS NOT NULL THEN 'cut short' END"
+        " AS ending, l.pages, l.first_page, l.last_page, l.chain, l.resumed_from, l.cut_by, l.listed, l.shown,"
+        " l.unreadable, l.unseen, l.counted, l.agrees, l.error"
+        " FROM listing l JOIN source s ON s.name = l.source AND s.configured"
+    ),
     "drift": (
         'SELECT d.source, d.type, d.resource_id, d.path, d.actual, d.declared, d.declaration, d.state, d."by", d.since'
         " FROM drift_leaf d JOIN source s ON s.name = d.source AND s.configured"

@@ -8,8 +8,15 @@ from fleetsync.clock import Clock
 from fleetsync.config.settings import Limits
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, Page, ResourceType
-from fleetsync.core.safety import check_listing
-from fleetsync.errors import InvalidResponseError, ResourceError, SourceError, TerminalError, UnsafePlanError
+from fleetsync.core.safety import Showing, check_listing
+from fleetsync.errors import (
+    InvalidResponseError,
+    ResourceError,
+    SourceError,
+    TerminalError,
+    TransientError,
+    UnsafePlanError,
+)
 from fleetsync.log import get_log
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
@@ -95,6 +102,9 @@ async def list_type(source: Source, spec: TypeSpec, mirror: Mirror, cycle: Cycle
             raise
         # What an earlier cycle left leads nowhere: begin again, once.
         return await list_type(source, spec, mirror, cycle, means)
+    except TransientError as error:
+        await mirror.listings.cut(going, str(error))
+        raise
     return going
 
 
@@ -167,12 +177,25 @@ async def judge(going: Listing, mirror: Mirror, limits: Limits) -> None:
         UnsafePlanError: it is not believed and marks nothing.
     """
     showing = await mirror.listings.showing(going)
+    await _say(going, showing, mirror)
+    accepted = False
     try:
         check_listing(showing, max_gone=limits.max_gone, min_known=limits.min_known)
     except UnsafePlanError as error:
         missing = showing.missing
-        if not await mirror.listings.is_confirmed(going, missing):
-            await mirror.listings.refuse(going, missing, str(error))
+        accepted = await mirror.listings.is_confirmed(going, missing)
+        if not accepted:
+            await mirror.listings.refuse(going, showing, str(error))
             accept = f"`fleetsync confirm {going.source} --gone {missing}` accepts it once"
             raise UnsafePlanError(f"{error}; nothing is marked gone; {accept}") from error
-    await mirror.listings.complete(going)
+    await mirror.listings.complete(going, accepted=accepted)
+
+
+async def _say(going: Listing, showing: Showing, mirror: Mirror) -> None:
+    """Say it when a list begins to differ from the service's own count, and when it ends to."""
+    log = get_log(source=going.source, cycle=going.cycle)
+    agreed = await mirror.listings.agreed(going)
+    if showing.disagreement is not None and agreed:
+        log.warning("listing.disagrees", type=going.type, listed=showing.shown, reason=showing.disagreement)
+    elif showing.disagreement is None and showing.counted is not None and not agreed:
+        log.info("listing.agrees", type=going.type, listed=showing.shown)

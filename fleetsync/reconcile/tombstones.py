@@ -25,7 +25,8 @@ async def bury(source: Source, going: Listing, mirror: Mirror, hands: Hands) -> 
     while rows := await mirror.listings.missed(going, twice=True, most=_BATCH):
         for since in sorted({row.since for row in rows}):
             some = [row for row in rows if row.since == since]
-            await mirror.listings.mark_gone(going, some, f"unseen by the complete listings {since} and {going.id}")
+            reason = f"unseen by the complete listings {since} and {going.id}"
+            await mirror.listings.mark_gone(going, [(row, reason) for row in some])
         gone += len(rows)
     most, last = _ROWS if going.spec.lags else MOST_READS, ""
     while rows := await mirror.listings.missed(going, twice=False, most=most, after=last):
@@ -43,10 +44,9 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
     async def record(some: Sequence[Resource]) -> None:
         await mirror.record(source.name, going.spec, some, going.cycle)
 
-    async def mark(some: Sequence[Missed]) -> None:
+    async def mark(some: Sequence[tuple[Missed, str]]) -> None:
         nonlocal gone
-        reason = f"unseen by the complete listing {going.id}, and not found by a read"
-        await mirror.listings.mark_gone(going, some, reason)
+        await mirror.listings.mark_gone(going, some)
         gone += len(some)
 
     found, missing = Batches(record, _BATCH), Batches(mark, _BATCH)
@@ -54,8 +54,9 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
     async def ask(row: Missed) -> None:
         try:
             shown = await read_now(source, going, mirror, row.id)
-        except NotFoundError:
-            await missing.add(row)
+        except NotFoundError as error:
+            read = "a read" if error.request_id is None else f"a read (request {error.request_id})"
+            await missing.add((row, f"unseen by the complete listing {row.since}, and not found by {read}"))
         except SourceError as error:
             going.pass_over([Unreadable(id=row.id, reason=str(error))])
             raise

@@ -30,7 +30,9 @@ def test_the_demo_shows_every_kind_of_service_at_its_own_rate(tmp_path: Path) ->
         )
         assert re.search(rf"^{source}\t.+\tpending$", printed, re.MULTILINE)
         assert re.search(
-            rf"^{source}\t.+\tunseen by the complete listing \d+, and not found by a read$", printed, re.MULTILINE
+            rf"^{source}\t.+\tunseen by the complete listing \d+, and not found by a read \(request \S+\)$",
+            printed,
+            re.MULTILINE,
         )
     assert "both edits are there on 4 of 4" in printed
     assert "the next cycle writes 0" in printed

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import datetime
 import io
@@ -122,7 +123,8 @@ def test_status_has_the_promised_shape(mirrored: Bench) -> None:
     found = mirrored.json("status")
 
     assert found.keys() == {
-        "at", "process", "database", "sources", "drift", "held", "contradictions", "warnings", "refused_configuration",
+        "at", "process", "database", "sources", "drift", "held", "contradictions", "doubted_listings", "warnings",
+        "refused_configuration",
     }  # fmt: skip
     assert found["process"] == {"pid": None, "daemon": False}
     assert found["database"].keys() == {"path", "size_bytes", "wal_bytes", "sqlite"}
@@ -271,6 +273,19 @@ def test_a_device_that_is_gone_is_said_to_be_so_with_the_reason(synced: Bench) -
     assert gone["event"] == "gone"
     assert gone["reason"] in result.stderr
     assert f"  gone  {gone['reason']}\n" in synced.done("history", "central", id)
+
+
+def test_status_says_where_the_service_counts_other_than_it_lists(synced: Bench) -> None:
+    assert synced.json("status")["doubted_listings"] == []
+    with contextlib.closing(sqlite3.connect(synced.folder / "fleetsync.db")) as connection:
+        connection.execute("UPDATE listing SET agrees = 0, shown = 8, counted = 9 WHERE type = 'device'")
+        connection.commit()
+
+    [found] = synced.json("status")["doubted_listings"]
+
+    assert (found["source"], found["type"], found["shown"], found["counted"]) == ("central", "device", 8, 9)
+    said = f"doubtful: central device: listing {found['id']} shows 8, and the service itself counts 9\n"
+    assert said in synced.done("status")
 
 
 def test_explain_says_which_declarations_do_not_select_a_device(mirrored: Bench) -> None:

@@ -7,7 +7,7 @@ from fleetsync.errors import UnsafePlanError
 
 
 def listing(listed: int, known: int, unseen: int, *, max_gone: float = 0.2) -> None:
-    check_listing(Showing(listed=listed, known=known, unseen=unseen), max_gone=max_gone, min_known=10)
+    check_listing(Showing(listed=listed, shown=listed, known=known, unseen=unseen), max_gone=max_gone, min_known=10)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,34 @@ def test_two_shares_that_differ_look_different(known: int, changes: int, most: f
 def test_a_listing_that_is_a_little_too_short_says_so_with_decimals() -> None:
     with pytest.raises(UnsafePlanError, match=r"201 of 1000 known are not in it \(20\.1%, more than max_gone = 20%\)"):
         listing(799, 1000, 201)
+
+
+def counted(shown: int, counted: int | None, *, added: int = 0, usual: int = 0) -> Showing:
+    return Showing(listed=shown, shown=shown, known=9, unseen=1, counted=counted, added=added, usual=usual)
+
+
+@pytest.mark.parametrize(
+    ("showing", "nominates", "confirms", "agrees"),
+    [
+        (counted(8, None), True, True, True),
+        (counted(8, 8), True, True, True),
+        (counted(8, 9), False, False, False),
+        (counted(8, 9, added=1), True, False, True),
+        (counted(8, 10, added=1), False, False, False),
+        (counted(8, 9, usual=1), True, True, True),
+        (counted(8, 10, usual=1), False, False, False),
+        (counted(8, 7), True, True, False),
+        (counted(8, 7, added=1), True, True, True),
+        (counted(8, 7, usual=-1), True, True, True),
+        (counted(8, 9, usual=-1), False, False, False),
+    ],
+)
+def test_a_list_that_shows_fewer_than_the_service_counts_says_of_nothing_that_it_is_gone(
+    showing: Showing, nominates: bool, confirms: bool, agrees: bool
+) -> None:
+    assert (showing.nominates, showing.confirms, showing.disagreement is None) == (nominates, confirms, agrees)
+
+
+def test_what_is_listed_twice_does_not_make_up_for_what_is_not_listed() -> None:
+    with pytest.raises(UnsafePlanError, match="70 are in it, and the service itself counts 100"):
+        check_listing(Showing(listed=100, shown=70, known=70, unseen=0, counted=100), max_gone=0.2, min_known=10)

@@ -72,7 +72,7 @@ class Bench:
 
     async def bury(self, going: Listing) -> list[str]:
         rows = await self.mirror.listings.missed(going, twice=True, most=1000)
-        await self.mirror.listings.mark_gone(going, rows, "unseen twice")
+        await self.mirror.listings.mark_gone(going, [(row, "unseen twice") for row in rows])
         return [row.id for row in rows]
 
     def events(self) -> list[tuple[str, str]]:

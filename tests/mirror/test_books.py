@@ -11,6 +11,7 @@ from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
 from fleetsync.core.model import DEVICE, CycleId, ETag, Part, ResourceKey
 from fleetsync.core.operation import Operation
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Outcome, Result
+from fleetsync.core.safety import Showing
 from fleetsync.errors import ConfigError, FleetsyncError, UsageError
 from fleetsync.mirror.cycles import Ending
 from fleetsync.mirror.journal import Attempt, OpenWrite
@@ -178,7 +179,8 @@ async def test_every_type_has_a_last_listing_of_its_own(bench: Bench) -> None:
     cycles, listings = bench.mirror.cycles, bench.mirror.listings
     other = KIND.types[1]
     for spec, unseen in ((SPEC, 4), (SPEC, 2), (other, 3)):
-        await listings.refuse(await listings.begin("plant", spec, CycleId(1)), unseen, "too few")
+        showing = Showing(listed=9, shown=9, known=9 + unseen, unseen=unseen)
+        await listings.refuse(await listings.begin("plant", spec, CycleId(1)), showing, "too few")
     with pytest.raises(FleetsyncError, match=rf"--gone 2 \(device\) or --gone 3 \({other.type}\)"):
         await cycles.confirm("plant", gone=4)
     await cycles.confirm("plant", gone=3)

@@ -5,6 +5,8 @@ import datetime
 import pytest
 
 from fleetsync.core.model import Detail, Part
+from fleetsync.core.safety import Showing
+from fleetsync.mirror.listings import Listing
 from tests.mirror.bench import SPEC, Bench, page, resource
 
 PROPERTIES = Part("properties")
@@ -52,7 +54,7 @@ async def test_a_resumed_listing_nominates_and_never_confirms(bench: Bench) -> N
 async def test_a_listing_that_is_not_believed_marks_nothing(bench: Bench) -> None:
     await bench.listed(page("a", "b"))
     for end in (
-        lambda going: bench.mirror.listings.refuse(going, 1, "why"),
+        lambda going: bench.mirror.listings.refuse(going, Showing(listed=1, shown=1, known=2, unseen=1), "why"),
         lambda going: bench.mirror.listings.fail(going, "why"),
     ):
         going = await bench.begin()
@@ -274,3 +276,101 @@ async def test_odd_ids_are_parameters_and_nothing_more(bench: Bench) -> None:
     await bench.sight(*shown)
     assert sorted(id for (id,) in bench.rows("SELECT id FROM devices")) == sorted(ids)
     assert SPEC.view == "devices"
+
+
+# The record
+
+
+RECORD = "SELECT state, ending, pages, first_page, last_page, listed, shown, unreadable, unseen, error FROM listings"
+
+
+async def test_a_listing_leaves_a_record_of_its_pages_and_of_its_end(bench: Bench) -> None:
+    await bench.listed(page("a", "b", "c", following="2"), page("c", "d", following="3"), page("e", unreadable=("x",)))
+    assert bench.rows(RECORD) == [("complete", "no next link", 3, 3, 2, 7, 6, 1, 0, None)]
+    await bench.listed(page("a", "b", unreadable=("c",)))
+    assert bench.rows(f"{RECORD} WHERE id = 2") == [("complete", "no next link", 1, 3, 3, 3, 3, 1, 2, None)]
+
+
+async def test_the_same_chain_of_pages_is_the_same_in_the_record_and_no_other(bench: Bench) -> None:
+    chain = (page("a", "b", following="2"), page("c"))
+    await bench.listed(*chain)
+    await bench.listed(*chain)
+    await bench.listed(page("a", "b", following="3"), page("c"))
+    await bench.listed(page("a", following="2"), page("b", "c"))
+    cut = await bench.cut_short(chain[0])
+    resumed = await bench.begin()
+    await bench.mirror.listings.record(resumed, [chain[1]])
+    await bench.mirror.listings.complete(resumed)
+    first, *others = [chain for (chain,) in bench.rows("SELECT chain FROM listings ORDER BY id")]
+    assert [other == first for other in others] == [True, False, False, True]
+    assert cut.id == resumed.id
+
+
+async def test_the_record_says_where_a_listing_went_on_and_what_had_cut_it_short(bench: Bench) -> None:
+    columns = "SELECT state, ending, resumed_from, cut_by, error FROM listings ORDER BY id DESC LIMIT 1"
+    cut = await bench.cut_short(page("a", following="2"))
+    assert bench.rows(columns) == [("open", None, None, None, None)]
+    await bench.mirror.listings.cut(cut, "429")
+    assert bench.rows(columns) == [("open", "cut short", None, None, "429")]
+
+    await bench.mirror.listings.record(await bench.begin(), [page("b", following="3")])
+    assert bench.rows(columns) == [("open", None, 1, "429", None)]
+    going = await bench.begin()
+    assert bench.rows(columns) == [("open", None, 2, "the process ended in the middle of it", None)]
+    await bench.mirror.listings.record(going, [page("c")])
+    await bench.mirror.listings.complete(going)
+    assert bench.rows(columns) == [("complete", "no next link", 2, "the process ended in the middle of it", None)]
+
+    await bench.mirror.listings.cut(await bench.cut_short(page("a", following="2")), "503")
+    await bench.clock.advance(3600)
+    await bench.listed(page("a"))
+    assert bench.rows("SELECT state, ending, error FROM listings WHERE id = 2") == [("abandoned", "cut short", "503")]
+
+
+async def counted(bench: Bench, count: int, *ids: str) -> Listing:
+    going = await bench.begin()
+    await bench.mirror.listings.record(going, [page(*ids)])
+    going.counted = count
+    await bench.mirror.listings.complete(going)
+    return going
+
+
+NOTED = "SELECT unseen, counted, agrees, error FROM listings ORDER BY id DESC LIMIT 1"
+
+
+async def test_a_list_that_shows_fewer_than_the_service_counts_nominates_nothing(bench: Bench) -> None:
+    await counted(bench, 3, "a", "b", "c")
+    observed = bench.rows("SELECT id, observed_by FROM devices ORDER BY id")
+    short = await counted(bench, 3, "a", "b")
+    assert bench.rows("SELECT id FROM resource WHERE missed_since IS NOT NULL") == []
+    assert bench.rows(NOTED) == [(1, 3, 0, "the service itself counts 3, and its list shows 2")]
+    assert not await bench.mirror.listings.agreed(short)
+    assert bench.rows("SELECT id, observed_by FROM devices ORDER BY id") == observed, "it speaks for nothing"
+
+    await counted(bench, 2, "a", "b")
+    assert bench.rows(NOTED) == [(1, 2, 1, None)]
+    assert bench.rows("SELECT id, missed_since FROM resource WHERE missed_since IS NOT NULL") == [("c", 3)]
+
+
+async def test_a_list_that_shows_fewer_than_the_service_counts_confirms_nothing(bench: Bench) -> None:
+    await counted(bench, 3, "a", "b", "c")
+    await counted(bench, 2, "a", "b")
+    going = await counted(bench, 3, "a", "b")
+    assert await bench.missed(going, twice=True) == []
+    assert await bench.missed(going, twice=False) == ["c"], "a read may still say so"
+    assert await bench.bury(await counted(bench, 2, "a", "b")) == ["c"]
+
+
+async def test_what_the_service_always_counts_in_excess_is_no_doubt(bench: Bench) -> None:
+    await counted(bench, 5, "a", "b", "c")
+    await counted(bench, 4, "a", "b")
+    assert await bench.bury(await counted(bench, 4, "a", "b")) == ["c"]
+
+
+async def test_a_word_that_so_many_are_gone_stands_against_the_count(bench: Bench) -> None:
+    await counted(bench, 3, "a", "b", "c")
+    going = await bench.begin()
+    await bench.mirror.listings.record(going, [page("a", "b")])
+    going.counted = 3
+    await bench.mirror.listings.complete(going, accepted=True)
+    assert await bench.missed(going, twice=False) == ["c"]

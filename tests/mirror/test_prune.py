@@ -50,3 +50,27 @@ async def test_a_clock_that_stepped_back_forgets_nothing(bench: Bench) -> None:
     await bench.listed(page("a"))
     bench.clock.step(-400 * DAY_S)
     assert await bench.mirror.prune(**KEEP) == 0
+
+
+async def test_a_listing_is_kept_as_long_as_something_that_is_gone_names_it(bench: Bench) -> None:
+    await bench.listed(page("stays", "goes"))
+    await bench.listed(page("stays"))
+    await bench.bury(await bench.listed(page("stays")))
+    listings = "SELECT id FROM listings ORDER BY id"
+    bench.clock.step(6 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert bench.rows(listings) == [(2,), (3,)]
+    bench.clock.step(13 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert bench.rows(listings) == [(2,), (3,)], "the tombstone is still there"
+    bench.clock.step(2 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert bench.rows(listings) == []
+
+
+async def test_a_listing_that_nominated_what_is_not_decided_yet_is_kept(bench: Bench) -> None:
+    await bench.listed(page("stays", "goes"))
+    await bench.listed(page("stays"))
+    bench.clock.step(100 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert bench.rows("SELECT id FROM listings") == [(2,)]

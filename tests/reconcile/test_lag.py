@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -156,7 +157,7 @@ async def test_a_device_is_gone_by_the_service_s_own_word_and_stays_so_while_the
     await hub.cycle()
     assert hub.events()[-1] == (id, "gone")
     [[reason]] = hub.rows("SELECT gone_reason FROM resources WHERE id = ?", id)
-    assert "not found by a read" in reason
+    assert "not found by a read (request " in reason
     # Some replica of the index shows it again, as it was.
     show(hub, id, old)
     await hub.cycle()
@@ -237,6 +238,29 @@ async def test_a_listing_far_below_the_registry_s_own_count_is_refused_even_the_
     assert not done.complete
     assert len(hub.ids()) == 8
     assert hub.rows("SELECT state, listed, counted FROM listing") == [("refused", 8, 12)]
+
+
+async def test_a_listing_a_little_below_the_registry_s_own_count_makes_nothing_gone(hub: Rig) -> None:
+    await hub.cycle()
+    gone_id, *_ = hub.ids()
+    hub.cloud.hub.delete_device(gone_id)
+    hub.cloud.faults = parse_faults("short-list=0.9")
+    record = "SELECT state, listed, shown, unseen, counted, agrees, error FROM listings ORDER BY id DESC LIMIT 1"
+    with structlog.testing.capture_logs(processors=[only_known_keys]) as said:
+        for _ in range(2):
+            done = await hub.cycle()
+            assert (done.complete, done.counts.gone) == (True, 0)
+            reason = "the service itself counts 11, and its list shows 9"
+            assert hub.rows(record) == [("complete", 9, 9, 3, 11, 0, reason)]
+        hub.cloud.faults = ()
+        await hub.cycle()
+    told = [(one["event"], one.get("reason")) for one in said if one["event"].startswith("listing.")]
+    assert told == [("listing.disagrees", reason), ("listing.agrees", None)]
+    assert hub.events()[-1] == (gone_id, "gone")
+    [[number, why]] = hub.rows(
+        "SELECT (SELECT max(id) FROM listings), gone_reason FROM resources WHERE id = ?", gone_id
+    )
+    assert re.fullmatch(rf"unseen by the complete listing {number}, and not found by a read \(request \S+\)", why)
 
 
 async def test_without_the_right_to_count_the_listing_is_judged_alone(hub: Rig) -> None:

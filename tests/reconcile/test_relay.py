@@ -198,7 +198,7 @@ async def hub_has(rig: Rig, mirror: Any, ids: list[str]) -> None:
     await mirror.listings.record(going, [Page(resources=resources, next=None)])
     await mirror.listings.complete(going)
     missed = await mirror.listings.missed(going, twice=True, most=100)
-    await mirror.listings.mark_gone(going, missed, "unseen twice")
+    await mirror.listings.mark_gone(going, [(row, "unseen twice") for row in missed])
 
 
 async def test_what_a_write_did_not_read_stays_known(rig: Rig) -> None:
