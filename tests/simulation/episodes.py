@@ -104,7 +104,7 @@ def _keep_busy(mischief: Any, place: Place, lasting_s: float) -> None:
 
     def disturb(left: int) -> None:
         if left and not mischief.is_over:
-            for key in mischief.random.sample(sorted(place.truth()), 3):
+            for key in mischief.random.sample(keys := sorted(place.truth()), min(3, len(keys))):
                 place.disturb(mischief.random, *key)
             mischief.world.agenda.after(place.interval_s / 2, lambda: disturb(left - 1))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.invariants import Verdicts
 from tests.simulation.network import Exchange
-from tests.simulation.place import Asked, Key, Place
+from tests.simulation.place import Asked, Key, Place, decoded
 from tests.simulation.process import Process
 
 MOST_PAGES = 100
@@ -79,6 +79,8 @@ class Listings:
         left = self._left.pop(asked.type, None)
         if left is None or asked.type == "configuration":
             return
+        if asked.cursor is None and asked.type in self._place.searched:
+            return  # it may be in search of one resource
         age_s = exchange.left_s - left.at_s
         wanted = {left.cursor} if age_s < RESUMED_S + _SLACK_S else set()
         wanted |= {None} if age_s > RESUMED_S - _SLACK_S else set()
@@ -97,7 +99,7 @@ class Listings:
             return
         if asked.kind == "list":
             self._page(exchange, asked)
-        elif asked.kind == "read" and asked.id and not asked.is_probe:
+        elif asked.kind == "read" and asked.id and not asked.is_probe and _shows_something(answer.body):
             self._see(exchange, (asked.type, asked.id))
 
     def _page(self, exchange: Exchange, asked: Asked) -> None:
@@ -108,7 +110,7 @@ class Listings:
             shown = None
         if shown is None:
             return
-        self._undigested += 1
+        self._undigested += asked.type not in self._place.searched
         self._verdicts.check(
             "P11",
             self._undigested <= MOST_PAGES + IN_FLIGHT,
@@ -158,6 +160,11 @@ class Listings:
     def gone(self, key: Key, *, exists: bool) -> None:
         """Judge that the mirror says that something is gone."""
         place, sight = self._place, self._sights.get(key)
+        place.gone_ever.add(key)
+        explained = place.explains_gone(key)
+        if explained is not None:
+            self._verdicts.check("P1", explained, f"{place.name}: {key} is called gone, and those who say so say no")
+            return
         seen = sight.number if sight is not None else 0
         without = [
             chain
@@ -193,7 +200,9 @@ class Listings:
             (self._place.name,),
         ).fetchall()
         for type, pages, cursor in rows:
-            chain = next((one for one in reversed(self._chains.get(type, [])) if one.process == process.number), None)
+            searched = type in self._place.searched
+            chains = [one for one in self._chains.get(type, []) if one.process == process.number]
+            chain = next((one for one in reversed(chains) if not searched or cursor in one.cursors), None)
             if chain is None or chain.is_complete or not pages:
                 continue
             lost = len(chain.pages) - pages
@@ -219,3 +228,12 @@ class Listings:
         self._verdicts.check(
             "P2", shown <= stored, f"{self._place.name}: shown and not stored: {sorted(shown - stored)}"
         )
+
+
+def _shows_something(body: bytes) -> bool:
+    """Say whether an answer 200 may be the resource: there is null, and there is an error with that status."""
+    try:
+        document = decoded(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and "error" not in document

@@ -39,6 +39,8 @@ class Asked:
     cursor: str | None = None
     guardable: bool = True
     is_probe: bool = False
+    piece: str = ""
+    """What of the resource it is about, where one change takes several requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,8 @@ class Place:
         """What was there when somebody last looked, or before."""
         self.has_spoilt_etags = False
         self.spoilt_token: str | None = None
+        self.gone_ever: set[Key] = set()
+        """What the mirror ever called gone."""
         self.edits: dict[tuple[Key, str], Any] = {}
         """What operators wrote last, by resource and member; nobody else may change it."""
 
@@ -161,6 +165,30 @@ class Place:
     """The types whose writes may fail after they were accepted."""
     takes_odd_texts: ClassVar[bool] = True
     has_daily_quota: ClassVar[bool] = False
+    has_lists: ClassVar[bool] = True
+    """It lists what there is; else others say what to ask for."""
+    has_operations: ClassVar[bool] = False
+    """Writes may go on after their answer, and end otherwise than they began."""
+    has_hints: ClassVar[bool] = False
+    """Headers say how many requests are left."""
+    searched: ClassVar[frozenset[str]] = frozenset()
+    """The types whose lists are also read in search of one resource: on the wire that looks like a listing."""
+
+    def meet(self, others: Sequence["Place"]) -> None:
+        """Get to know the other places of a history."""
+
+    def explains_gone(self, key: Key) -> bool | None:
+        """Say whether something may be called gone, for a reason that is not on the wire; None where lists decide."""
+        return None
+
+    def go_on_for(self, seconds: float, *, kept_s: float = 86_400.0) -> None:
+        """Let operations take so long, and be forgotten so long after their end."""
+
+    def fail_operations(self, share: float) -> None:
+        """Let so many operations fail."""
+
+    def hint(self, left: int) -> None:
+        """Let the headers say that so many requests are left."""
 
     def spend_quota(self) -> None:
         """Let the service's day be over."""

@@ -93,6 +93,8 @@ class World:
             place.ever = set(place.truth())
             self.network.connect(place)
             places.append(place)
+        for place in places:
+            place.meet(places)
         return places
 
     # Files

@@ -1,6 +1,7 @@
 """P3, P4, P5 and P9: every write on the wire, against the journal and what was on the wire before."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ _OPEN = "SELECT id, guard, etag FROM write WHERE source = ? AND type = ? AND res
 _REFUSED = frozenset({401, 429})
 """Statuses after which a request may be sent again, whatever it is: it was not carried out."""
 
+_Piece = tuple[Key, str]
+
 
 class Writing:
     """Watches the writes to one place."""
@@ -23,13 +26,13 @@ class Writing:
         self._place = place
         self._verdicts = verdicts
         self._is_whole = True
-        self._last: dict[Key, Exchange] = {}
-        """The last request about each resource."""
-        self._by_write: dict[int, list[Exchange]] = {}
-        """The requests for each row of the journal."""
+        self._last: dict[_Piece, Exchange] = {}
+        """The last request about each resource, or piece of one."""
+        self._by_write: dict[tuple[int, str], list[Exchange]] = {}
+        """The requests for each row of the journal, and piece of it."""
         self._before: dict[int, Exchange | None] = {}
         """What was on the wire about a resource before a write to it."""
-        self._uncertain: dict[Key, Exchange] = {}
+        self._uncertain: dict[_Piece, Exchange] = {}
         """Writes of which nobody knows whether they were carried out, until a read is answered."""
 
     def forget(self) -> None:
@@ -49,13 +52,14 @@ class Writing:
         if asked.kind == "write":
             self._judge(exchange, asked, key, process)
         if asked.id:
-            self._last[key] = exchange
+            self._last[key, asked.piece] = exchange
 
     def _judge(self, exchange: Exchange, asked: Asked, key: Key, process: Process) -> None:
         name, verdicts = self._place.name, self._verdicts
         rows = process.rows(_OPEN, name, *key)
         verdicts.check("P4", len(rows) == 1, f"{name}: a write to {key} leaves with {len(rows)} open in the journal")
-        earlier = self._uncertain.get(key)
+        piece = key, asked.piece
+        earlier = self._uncertain.get(piece)
         id = rows[0][0] if rows else 0
         if earlier is not None and earlier.departed:
             same = earlier.notes.get("write") == id
@@ -65,15 +69,15 @@ class Writing:
                 f"{name}: {key} is written to again, and nobody looked what became of request {earlier.number}"
                 f" ({earlier.failure or 'no answer'})",
             )
-        sent_before = self._by_write.setdefault(id, [])
+        sent_before = self._by_write.setdefault((id, asked.piece), [])
         for one in sent_before:
             is_harmless = not one.departed or (one.delivered_s is not None and _status(one) in _REFUSED)
             verdicts.check("P5", is_harmless, f"{name}: write {id} to {key} is sent again after {_told(one)}")
         verdicts.tested["P5"] += 1
         sent_before.append(exchange)
-        self._before[exchange.number] = self._last.get(key)
+        self._before[exchange.number] = self._last.get(piece)
         exchange.notes["write"] = id
-        self._uncertain[key] = exchange
+        self._uncertain[piece] = exchange
         if rows:
             self._judge_guard(exchange, asked, key, rows[0][1], rows[0][2])
 
@@ -84,7 +88,7 @@ class Writing:
             self._verdicts.check("P3", holds, f"{name}: a write to {key} has If-Match {match!r}, planned was {etag!r}")
         else:
             # What was refused because of the rate, or never left, is sent again as it is.
-            sent = self._by_write[exchange.notes["write"]]
+            sent = self._by_write[exchange.notes["write"], asked.piece]
             last = self._before[sent[0].number]
             is_read = last is not None and last.method == "GET" and last.delivered_s is not None
             self._verdicts.check(
@@ -98,20 +102,21 @@ class Writing:
 
     def delivered(self, exchange: Exchange, asked: Asked) -> None:
         """Take note of an answer."""
-        key = asked.type, asked.id
+        piece = (asked.type, asked.id), asked.piece
         status = _status(exchange)
         if asked.kind == "read" and status < 500 and status != 408:
-            self._uncertain.pop(key, None)
-        elif asked.kind == "write" and status < 500 and status != 408 and self._uncertain.get(key) is exchange:
-            del self._uncertain[key]
+            self._uncertain.pop(piece, None)
+        elif asked.kind == "write" and status < 500 and status != 408 and self._uncertain.get(piece) is exchange:
+            del self._uncertain[piece]
 
     def at_the_end(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Compare the journal, as rows of id, outcome and status, with what the service carried out."""
         for id, outcome, _status in rows if self._is_whole else ():
-            sent = self._by_write.get(id, [])
+            sent = [one for (number, _), some in self._by_write.items() if number == id for one in some]
             carried = [one for one in sent if one.write is not None and one.write.changed]
             name = self._place.name
-            self._verdicts.check("P5", len(carried) <= 1, f"{name}: write {id} was carried out {len(carried)} times")
+            times = Counter(one.notes["asked"].piece for one in carried)
+            self._verdicts.check("P5", max(times.values(), default=0) <= 1, f"{name}: write {id} was carried out {times}")
             if carried and carried[0].notes["asked"].type not in self._place.begins_only:
                 holds = outcome in ("applied", "ignored", "unknown", "already")
                 self._verdicts.check("P4", holds, f"{name}: write {id} was carried out and is on record as {outcome}")
