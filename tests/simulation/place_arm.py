@@ -26,6 +26,7 @@ _LISTS = {
 _BY_WORDS = {tuple(word.lower() for word in words): type for words, type in TYPES.items()}
 _PER_CALL = ("systemData", "hasDeployment", "lastUpdateRequestUtc", "image", "uri")
 _GOAL = "ColdChain/Production"
+_PRODUCTION = "id LIKE '%/production'"
 
 
 class Arm(Place):
@@ -42,7 +43,7 @@ class Arm(Place):
             arm_listen=f"127.0.0.1:{self.port}",
             kinds=(self.kind,),
             sphere_devices=self.fleet_size(),
-            arm_page_size=3 if self.is_small else random.choice((3, 4, 7, 100)),
+            arm_page_size=5 if self.is_small else random.choice((3, 4, 7, 100)),
             arm_link_size=random.choice((0, 3050)),
             arm_rate=random.choice(("none", "documented", "2/s burst 12")),
             arm_retry_after=random.choice(("1", "17")),
@@ -87,7 +88,9 @@ class Arm(Place):
 
     def not_found(self, answer: SimResponse) -> bool:
         # Where a device was proves nothing: it may have been moved.
-        return answer.status == 404 and b"ResourceNotFound" in answer.body and b"requested device was" not in answer.body
+        return (
+            answer.status == 404 and b"ResourceNotFound" in answer.body and b"requested device was" not in answer.body
+        )
 
     def key_in(self, id: str) -> str:
         """Return what the product calls a resource."""
@@ -106,7 +109,7 @@ class Catalogs(Arm):
 
     def make_cloud(self, now: Callable[[], float]) -> Cloud:
         random = self.random
-        self.scope = random.choice(("subscription", "group", "catalog"))
+        self.scope = "catalog" if self.is_small else random.choice(("subscription", "group", "catalog"))
         more = sorted(set(TYPES.values()) - {"device", "device-group", "hub"})
         self.listed = ("device", "device-group", *random.sample(more, 1 if self.is_small else random.randrange(3)))
         self.removed: list[tuple[str, str, Any]] = []
@@ -217,8 +220,8 @@ class Catalogs(Arm):
         )
         yield Wish(
             name="dumped",
-            toml=self.declare("dumped", 'allowCrashDumpsCollection = "Enabled"', "", resource="device-group"),
-            selects=lambda key, _: key[0] == "device-group",
+            toml=self.declare("dumped", 'allowCrashDumpsCollection = "Enabled"', _PRODUCTION, resource="device-group"),
+            selects=lambda key, _: key[0] == "device-group" and key[1].endswith("/production"),
             holds=lambda document: document["properties"]["allowCrashDumpsCollection"] == "Enabled",
         )
         yield Wish(

@@ -211,4 +211,3 @@ class Relay(Place):
 
     def edit_oddly(self, random: Random, members: Mapping[str, object]) -> Callable[[], None]:
         return lambda: None
-

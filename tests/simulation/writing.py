@@ -116,7 +116,9 @@ class Writing:
             carried = [one for one in sent if one.write is not None and one.write.changed]
             name = self._place.name
             times = Counter(one.notes["asked"].piece for one in carried)
-            self._verdicts.check("P5", max(times.values(), default=0) <= 1, f"{name}: write {id} was carried out {times}")
+            self._verdicts.check(
+                "P5", max(times.values(), default=0) <= 1, f"{name}: write {id} was carried out {times}"
+            )
             if carried and carried[0].notes["asked"].type not in self._place.begins_only:
                 holds = outcome in ("applied", "ignored", "unknown", "already")
                 self._verdicts.check("P4", holds, f"{name}: write {id} was carried out and is on record as {outcome}")
