@@ -236,7 +236,7 @@ class _Going:
         if lost in ("keep-alive-closed", "reset-on-the-way"):
             await asyncio.sleep(network.one_way_s(weather))
             raise aiohttp.ServerDisconnectedError if lost == "keep-alive-closed" else _reset()
-        self._process.point("a request has left")
+        self._process.point(f"a {exchange.method} has left")
         answer = await answered
         return self._opened(answer)
 
@@ -267,7 +267,8 @@ class _Going:
         exchange.line = service.last_line()
         exchange.write = service.last_write() if exchange.line.kind == "write" else None
         network.watchers.answered(exchange)
-        self._process.point("a request was carried out")
+        if exchange.line.kind == "write":
+            self._process.point("a write was carried out")
         back_s = answer.delay_s + network.one_way_s(service.weather)
 
         def deliver() -> None:

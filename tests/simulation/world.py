@@ -25,7 +25,7 @@ from tests.simulation.writing import Writing
 FIRST_PORT = 8001
 LOOK_S = 1800.0
 """So often a person looks at what `status` says."""
-_ACCEPTS = re.compile(r"`fleetsync confirm (\S+) --(writes|gone) (\d+)`")
+ACCEPTS = re.compile(r"`fleetsync confirm (\S+) --(writes|gone) (\d+)`")
 _ERRORS = re.compile(r"program\.failed|watchdog\.starved")
 _LONGEST_PAUSE_S = 3600.0 * 1.1
 
@@ -260,7 +260,7 @@ class World:
 
     def accept(self, told: object) -> None:
         """Accept what was refused, as the words of the refusal say."""
-        for source, what, number in _ACCEPTS.findall(str(told)):
+        for source, what, number in ACCEPTS.findall(str(told)):
             if self.process is not None:
                 self.process.order(Command(name="confirm", sources=(source,), **{what: int(number)}))
                 self.happened["confirmed"] += 1
