@@ -138,13 +138,15 @@ def backoff_s(attempt: int, chance: float, *, first_s: float = 1.0, cap_s: float
 
 
 def stored(pace: Pace, operation: str, *, now_s: float, now: datetime.datetime) -> StoredPace:
-    """Return the pace as another process can read it."""
+    """Return the pace as another process can read it; a hold ends on a whole millisecond, and never early."""
     left_s = pace.held_until_s - now_s
+    until = now + datetime.timedelta(seconds=left_s)
     return StoredPace(
         operation=operation,
         per_s=pace.per_s,
         at=now - datetime.timedelta(seconds=now_s - pace.at_s),
-        held_until=now + datetime.timedelta(seconds=left_s) if left_s > 0 else None,
+        # The database keeps milliseconds, and drops what is below them.
+        held_until=until + datetime.timedelta(microseconds=-until.microsecond % 1000) if left_s > 0 else None,
         why=pace.why if left_s > 0 else "",
     )
 

@@ -144,6 +144,13 @@ def test_a_hold_that_ended_is_not_resumed_and_a_rate_has_recovered_meanwhile():
     assert learned(later, RATE, 0.0) == RATE
 
 
+def test_a_hold_that_is_stored_in_milliseconds_ends_no_earlier():
+    record = stored(refuse(unrefused(RATE, 0.0), retry_after_s=5.0004), "write", now_s=100.0, now=NOW)
+    assert record.held_until is not None
+    assert record.held_until.microsecond % 1000 == 0
+    assert 0 <= (record.held_until - after(5.0004)).total_seconds() < 0.001
+
+
 def test_without_a_hold_none_is_stored():
     record = stored(unrefused(RATE, 0.0), "write", now_s=10.0, now=NOW)
     assert (record.held_until, record.why, record.per_s) == (None, "", 20.0)

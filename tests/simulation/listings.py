@@ -30,6 +30,8 @@ class Chain:
     began: int
     is_resumed: bool = False
     is_complete: bool = False
+    at_s: float = 0.0
+    """When its last page was delivered."""
     cursors: list[str | None] = field(default_factory=list)
     """What each page said to go on from."""
     pages: list[tuple[str, ...]] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Listings:
         chain.cursors.append(shown.cursor)
         chain.pages.append(shown.ids)
         chain.is_complete = shown.cursor is None
+        chain.at_s = exchange.delivered_s or 0.0
         self._place.listings_are_open = not chain.is_complete
         for id in shown.ids:
             self._see(exchange, (asked.type, id))
@@ -217,7 +220,7 @@ class Listings:
                 )
                 self._check_rows(database, type, chain, pages)
             if not stepped:
-                self._left[type] = _Left(cursor=cursor, at_s=process.machine.agenda.now_s)
+                self._left[type] = _Left(cursor=cursor, at_s=chain.at_s)
 
     def _check_rows(self, database: sqlite3.Connection, type: str, chain: Chain, pages: int) -> None:
         if self._place.kind == "iot-hub":
