@@ -31,6 +31,8 @@ def fault_in(document: bytes) -> str | None:
             msgspec.json.decode(document)
         except msgspec.ValidationError:
             return "a number in it is too large"
+        except (msgspec.DecodeError, RecursionError):
+            return "it is no JSON"
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from fleetsync.core.document import without_members
+from fleetsync.core.document import fault_in, without_members
 from fleetsync.core.kind import ANY, Column, ColumnType, Cost, Kind, TypeSpec, Writable
 from fleetsync.core.merge_patch import apply_patch
 from fleetsync.core.model import (
@@ -153,7 +153,7 @@ class IotHubArm(Target):
         return (await self._arm.follow(operation.handle)).followed
 
     async def _complete(self, item: bytes) -> Resource | Unreadable:
-        """Return a hub with its statistics and quota; null where the service has none for it now."""
+        """Return a hub with its statistics and quota; null where the service has none for it now, or none to store."""
         id = identified(item, _Identified, "hubs").id
         key = key_of(id)
         statistics = await self._asked(f"{id}/IotHubStats")
@@ -162,9 +162,10 @@ class IotHubArm(Target):
 
     async def _asked(self, path: str) -> dict[str, Any] | None:
         try:
-            return (await self._arm.get(path)).decode(dict[str, Any])
+            response = await self._arm.get(path)
         except ResourceError:
             return None
+        return None if fault_in(response.body) else response.decode(dict[str, Any])
 
     def _id(self, key: ResourceKey) -> str:
         return self._arm.id_of(key.id, _PROVIDER, _WORDS)

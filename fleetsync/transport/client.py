@@ -184,5 +184,5 @@ def _name(request: Request) -> str:
 def _host(url: str) -> str:
     try:
         return shown(URL(url, encoded=True).raw_host or "the same host")
-    except ValueError:
+    except (ValueError, IndexError):  # what the parser breaks over, it does not always refuse
         return "an unreadable address"

@@ -8,7 +8,7 @@ from yarl import URL
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")
 """Visible ASCII without the backslash: anything else parsers disagree about, or drop in silence."""
 
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_PLAIN = re.compile(r"(?i:https?)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?#].*)?")
 """A name, an IPv4 or an IPv6 address, perhaps a port; no userinfo, no percent-encoding, no zone."""
 
 
@@ -37,9 +37,9 @@ class Origin:
         """
         if not _PRINTABLE.fullmatch(url):
             raise ValueError("it holds a character that a URL cannot hold")
-        parts = URL(url, encoded=True)
-        if parts.scheme not in {"http", "https"} or not _AUTHORITY.fullmatch(parts.raw_authority):
+        if not _PLAIN.fullmatch(url):  # before the parser, which breaks over some that are not
             raise ValueError("it is not a plain http or https address")
+        parts = URL(url, encoded=True)
         if not (parts.raw_host and parts.port):
             raise ValueError("it names no host or port")
         return cls(scheme=parts.scheme, host=parts.raw_host.lower(), port=parts.port)

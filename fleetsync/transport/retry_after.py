@@ -22,7 +22,8 @@ def retry_after_s(headers: Mapping[str, str], now: datetime.datetime) -> float |
     text = headers.get("retry-after")
     if text is None:
         return None
-    if _SECONDS.fullmatch(text.strip()):
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
         return _within(float(text))
     until = _instant(text)
     if until is None:

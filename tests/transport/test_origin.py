@@ -37,6 +37,7 @@ ELSEWHERE = {
     "an IPv6 zone": "https://[fe80::1%25lo]/x",
     "a name in brackets": "https://[fleet.example.net]/x",
     "an open bracket": "https://[fleet.example.net/x",
+    "an address in brackets before an at sign": "https://[5:1]:3@",
     "a port out of range": "https://fleet.example.net:99999/x",
     "a port that is no number": "https://fleet.example.net:x/x",
     "an empty port": "https://fleet.example.net:/x",
