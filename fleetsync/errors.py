@@ -6,6 +6,7 @@
     ├── UnsafePlanError             exit 1: too much would change or vanish; `confirm` lets it pass once
     ├── TooLongError                exit 1: a question took longer than it may
     ├── NotYetError                 exit 75: try later (never listed completely, source paused)
+    ├── MachineError                exit 1: the machine has no more of something that every program needs
     ├── MirrorError                 exit 1: the database cannot be used
     │   ├── SchemaMismatchError     exit 78: `db upgrade`, or a newer fleetsync
     │   └── LockedError             exit 75: another process has the file
@@ -27,6 +28,7 @@
 `transport/client.py` alone maps status codes to these.
 """
 
+import errno
 from dataclasses import dataclass
 
 
@@ -77,6 +79,36 @@ class NotYetError(FleetsyncError):
     """Not possible yet, and it will be without anybody editing a file."""
 
     exit_code = 75
+
+
+class MachineError(FleetsyncError):
+    """Not the program is at fault but what it runs on: no descriptors, memory or room on a disk are left."""
+
+
+_ADVICE = {
+    errno.EMFILE: "allow it more open files (`ulimit -n`, LimitNOFILE= of the unit)",
+    errno.ENFILE: "close other programs, or raise fs.file-max",
+    errno.ENOMEM: "give it more memory (MemoryMax= of the unit)",
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room on that disk",
+    errno.EROFS: "mount that disk for writing",
+    errno.EIO: "that disk fails (see the kernel's log)",
+}
+
+
+def of_the_machine(error: BaseException) -> MachineError | None:
+    """Return the error to show in place of one of Python's that is the machine's fault; None for every other."""
+    match error:
+        case MemoryError():
+            return MachineError(f"out of memory: {_ADVICE[errno.ENOMEM]}")
+        case OSError() if error.errno in _ADVICE:
+            file = f": {error.filename}" if error.filename is not None else ""
+            return MachineError(f"{str(error.strerror).lower()}{file}: {_ADVICE[error.errno]}")
+        case BaseExceptionGroup():
+            found = [of_the_machine(one) for one in error.exceptions]
+            return found[0] if all(found) else None
+        case _:
+            return None
 
 
 class MirrorError(FleetsyncError):

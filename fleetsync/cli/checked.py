@@ -46,8 +46,8 @@ async def check(invocation: Invocation, names: Iterable[str], *, online: bool) -
     and all that as `text`; null before the first complete listing), and with `online` also `online`: by type null or
     the error; types after one for which the service could not be asked at all are left out; none where files are
     wrong · `declarations`: how many, null where files are wrong · `database`: `path, schema, expected` (schema null:
-    there is none), null where it is not clear which · `exit_code`: 0, 78 where there are problems, else 75 or 1 where
-    a service did not do as it should.
+    there is none), null where it is not clear which, or it cannot be read · `exit_code`: 0, 78 where there are
+    problems, else 75 or 1 where a service did not do as it should.
     """
     doing.set_up_log(invocation)
     file = invocation.file()
@@ -121,7 +121,7 @@ def _forecast(one: SourceSettings, ahead: Forecast) -> dict[str, Any]:
     }
 
 
-def _database(settings: Settings, clock: Clock) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+def _database(settings: Settings, clock: Clock) -> tuple[dict[str, Any] | None, tuple[Problem, ...]]:
     """Return what there is of the database, and what is wrong with it, or with the sources that it knows."""
     path = settings.database.path
     found: dict[str, Any] = {"path": str(path), "schema": None, "expected": head()}
@@ -133,7 +133,7 @@ def _database(settings: Settings, clock: Clock) -> tuple[dict[str, Any], tuple[P
     except NotYetError:
         return found, ()  # the first `sync` makes it
     except MirrorError as error:
-        return found, (Problem(message=str(error), file=str(path)),)
+        return found if found["schema"] else None, (Problem(message=str(error)),)
     clear = [one for one in settings.sources.values() if one.url and one.kind is not UNKNOWN_KIND]
     return found, tuple(moved(source_rows(clear), identities, file=str(settings.file)))
 

@@ -18,7 +18,7 @@ from fleetsync.cli import care, database, fleet, look, serve
 from fleetsync.cli.invocation import USUAL_PLACES, VARIABLE, Invocation
 from fleetsync.cli.output import complain, remark
 from fleetsync.clock import SystemClock
-from fleetsync.errors import ConfigError, FleetsyncError
+from fleetsync.errors import ConfigError, FleetsyncError, of_the_machine
 
 _USAGE = 2
 _PIPE = 141  # what a shell shows for a program that SIGPIPE ended
@@ -35,6 +35,12 @@ class Commands(TyperGroup):
             code = super().main(words, prog_name or "fleetsync", **extra)
         except FleetsyncError as error:
             code = _failed(error, debug=_wants_debug(words))
+        except (OSError, MemoryError, ExceptionGroup) as error:
+            machine = of_the_machine(error)
+            if machine is None:
+                raise
+            machine.__cause__ = error
+            code = _failed(machine, debug=_wants_debug(words))
         except typer.TyperException as error:
             complain(f"{_lower(error.format_message())} (`fleetsync --help` tells more)")
             code = _USAGE

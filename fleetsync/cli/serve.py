@@ -1,12 +1,14 @@
 """The commands that serve or play a cloud: demo, simulate, run."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fleetsync.cli.invocation import Invocation, invocation_of
+from fleetsync.errors import FleetsyncError, of_the_machine
 
 LISTEN = "127.0.0.1:8470"
 """Fixed, so that a printed configuration is still right tomorrow."""
@@ -159,11 +161,17 @@ def run(context: typer.Context) -> None:
 
 async def _run(invocation: Invocation) -> None:
     from fleetsync import log
+    from fleetsync.daemon import systemd
     from fleetsync.wiring.configuration import read_configuration
     from fleetsync.wiring.service import serving
 
-    configuration = read_configuration(invocation.file(), invocation.clock)
-    settings = configuration.settings
-    log.configure("debug" if invocation.debug else settings.log.level, settings.log.format)
-    async with serving(configuration, invocation.clock) as daemon:
-        await daemon.run()
+    try:
+        configuration = read_configuration(invocation.file(), invocation.clock)
+        settings = configuration.settings
+        log.configure("debug" if invocation.debug else settings.log.level, settings.log.format)
+        async with serving(configuration, invocation.clock) as daemon:
+            await daemon.run()
+    except (FleetsyncError, OSError, MemoryError) as error:
+        # `systemctl status` goes on to show it when the process is gone.
+        systemd.notifier(os.environ)(systemd.status(str(of_the_machine(error) or error)))
+        raise

@@ -17,6 +17,7 @@ class Health:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._wrong: dict[str, str] = {}
+        self._unrecorded: dict[str, str] = {}
         self._said_days: dict[str, int | None] = {}
         self._refused: str | None = None
         self._text = ""
@@ -27,13 +28,17 @@ class Health:
         self._sources = sources
         for gone in self._wrong.keys() - set(sources):
             del self._wrong[gone]
+            self._unrecorded.pop(gone, None)
         self._say()
 
     def note(self, source: str, *errors: FleetsyncError) -> None:
         """Take note of how a cycle ended. Logged is the change only; errors of another sort are one."""
         before = self._wrong.pop(source, None)
+        self._unrecorded.pop(source, None)
         if errors:
             self._wrong[source] = reason = reason_of(errors)
+            if unrecorded := [str(error) for error in errors if isinstance(error, MirrorError)]:
+                self._unrecorded[source] = unrecorded[0]
             if before != reason:
                 get_log(source=source).error("source.down", error="; ".join(map(str, errors)), reason=reason)
         elif before is not None:
@@ -66,6 +71,8 @@ class Health:
         """One line about the whole."""
         parts = [counted(len(self._sources), "source")]
         parts += [f"{name} {reason}" for name, reason in sorted(self._wrong.items())]
+        # What cannot be stored is in no view either.
+        parts += sorted(set(self._unrecorded.values()))
         if self._refused is not None:
             parts.append(f"new configuration refused, the old one runs on: {self._refused}")
         return "; ".join(parts)

@@ -13,7 +13,7 @@ from fleetsync.core.schedule import first_pause_s, pause_s, retry_pause_s
 from fleetsync.daemon.health import Health
 from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
 from fleetsync.daemon.turns import Turn
-from fleetsync.errors import FleetsyncError, TransientError, UnsafePlanError
+from fleetsync.errors import FleetsyncError, TransientError, UnsafePlanError, of_the_machine
 from fleetsync.log import get_log
 from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.mirror.mirror import Mirror
@@ -47,6 +47,8 @@ async def attempt(work: Awaitable[T], *, source: str | None = None) -> T | Fleet
     except Exception as error:  # the one place where a mistake of one source is kept from the others
         if isinstance(error, ExceptionGroup) and (broken := error.subgroup(BrokenMirrorError)) is not None:
             raise broken.exceptions[0] from error
+        if (machine := of_the_machine(error)) is not None:
+            return machine
         text = f"unexpected {type(error).__name__}: {error}"[:_LONGEST]
         get_log(source=source).error("program.failed", error=text, reason=_lines(error))
         return UnexpectedError(text)

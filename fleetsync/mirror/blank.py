@@ -1,11 +1,11 @@
 """A database with the schema and nothing in it, to try selectors on before there is a real one."""
 
 import contextlib
-import tempfile
-from collections.abc import Iterable, Iterator
+import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import create_engine
+from sqlalchemy import StaticPool, create_engine
 
 from fleetsync.clock import Clock
 from fleetsync.core.declaration import Declaration
@@ -25,24 +25,24 @@ def faults_of(
     """
     kinds = tuple(kinds)
     types = view_of(kinds)
-    with _blank(kinds, clock) as reader:
+    with contextlib.closing(_Blank(kinds, clock)) as reader:
         selection = Selection(reader, types)
         found = ((one, selection.fault(one)) for one in declarations if one.type in types)
         return [(declaration, fault) for declaration, fault in found if fault is not None]
 
 
-@contextlib.contextmanager
-def _blank(kinds: tuple[Kind, ...], clock: Clock) -> Iterator[Reader]:
-    with tempfile.TemporaryDirectory(prefix="fleetsync-") as folder:
-        path = Path(folder) / "blank.db"
-        engine = create_engine(f"sqlite:///{path}")
-        with engine.begin() as connection:
-            metadata.create_all(connection)
-            for name, select in views(kinds).items():
-                connection.exec_driver_sql(f"CREATE VIEW {name} AS {select}")
-        engine.dispose()
-        reader = Reader(path, clock)
-        try:
-            yield reader
-        finally:
-            reader.close()
+class _Blank(Reader):
+    """A reader of a database in memory: a full disk is no reason to refuse a declaration."""
+
+    def __init__(self, kinds: tuple[Kind, ...], clock: Clock) -> None:
+        self._kinds = kinds
+        super().__init__(Path("/"), clock)
+
+    def _connected(self, path: Path) -> sqlite3.Connection:  # noqa: ARG002 - it has none
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+        with engine.begin() as building:
+            metadata.create_all(building)
+            for name, select in views(self._kinds).items():
+                building.exec_driver_sql(f"CREATE VIEW {name} AS {select}")
+        return connection

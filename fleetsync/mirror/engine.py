@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from operator import itemgetter
@@ -17,6 +18,7 @@ from sqlalchemy.sql import Executable
 
 from fleetsync.errors import MirrorError
 from fleetsync.mirror.library import check_library
+from fleetsync.mirror.trouble import primary, told
 from fleetsync.mirror.unbroken import to_its_end
 
 # WAL: readers are never blocked. FULL: a commit is on the disk when it returns.
@@ -33,10 +35,18 @@ _PRAGMAS = (
 
 # Primary codes after which nobody knows what of the file is on the disk (also a failed fsync), or what is in it.
 _BREAKING = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# Somebody took the file away, or put another in its place: ours has no name any more.
+_BREAKING_EXTENDED = frozenset({sqlite3.SQLITE_READONLY_DBMOVED})
 
 
 class BrokenMirrorError(MirrorError):
     """The database itself failed: nothing may go on with this connection, only a new process with a new one."""
+
+
+class ReplacedMirrorError(BrokenMirrorError):
+    """Another file has its name, or none: what is written is lost, and its journal would spoil the other file."""
+
+    exit_code = 78
 
 
 class Writer:
@@ -48,6 +58,7 @@ class Writer:
     def __init__(self, connection: AsyncConnection, path: Path) -> None:
         self._connection = connection
         self._turn = asyncio.Lock()
+        self._file = _file_of(path)
         self.path = path
         self.is_broken = False
 
@@ -75,11 +86,25 @@ class Writer:
         if self.is_broken:
             raise BrokenMirrorError(f"database {self.path}: the database failed before: restart")
         try:
+            if _file_of(self.path) != self._file:
+                raise ReplacedMirrorError(
+                    f"database {self.path}: it was taken away or replaced while it was in use: "
+                    f"move {self.path.name}-wal and {self.path.name}-shm away too, and start again"
+                )
             with translated(self.path):
                 yield
         except BrokenMirrorError:
             self.is_broken = True
             raise
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from every other one; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Prepared:
@@ -175,14 +200,14 @@ def translated(path: Path) -> Any:
     try:
         yield
     except DBAPIError as error:
-        raise _class_of(error.orig)(f"database {path}: {error.orig}") from error
+        raise _class_of(error.orig)(told(path, error.orig)) from error
     except sqlite3.Error as error:
-        raise _class_of(error)(f"database {path}: {error}") from error
+        raise _class_of(error)(told(path, error)) from error
 
 
 def _class_of(error: BaseException | None) -> type[MirrorError]:
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    return BrokenMirrorError if code & 0xFF in _BREAKING else MirrorError
+    is_breaking = primary(error) in _BREAKING or getattr(error, "sqlite_errorcode", None) in _BREAKING_EXTENDED
+    return BrokenMirrorError if is_breaking else MirrorError
 
 
 @contextlib.asynccontextmanager
@@ -199,22 +224,45 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
         # Transactions begin where we say so, not where the driver guesses.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in _PRAGMAS:
-            cursor.execute(pragma)
+        try:
+            for pragma in _PRAGMAS:
+                cursor.execute(pragma)
+        except sqlite3.Error as error:
+            if _class_of(error) is BrokenMirrorError:
+                _never_close(connection)
+            raise
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    is_sound = True
     try:
         with translated(path):
             async with engine.connect() as connection:
                 writer = Writer(connection, path)
-                async with _journal_put_back(connection, writer):
-                    yield writer
+                try:
+                    async with _journal_put_back(connection, writer):
+                        yield writer
+                finally:
+                    is_sound = not writer.is_broken
+                    if writer.is_broken:
+                        _never_close((await connection.get_raw_connection()).driver_connection)
+    except BrokenMirrorError:
+        is_sound = False
+        raise
     finally:
-        await engine.dispose()
+        if is_sound:
+            await engine.dispose()
+
+
+def _never_close(connection: object) -> None:
+    """Leave a connection as it is until the process ends: closing it would write what is in the journal to the file.
+
+    Also the interpreter's end would close it, so nothing may ever count its references down.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from fleetsync.core.sql_text import Token, own_names, tokens
 from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
 from fleetsync.mirror.library import check_library
 from fleetsync.mirror.revision import head, mismatch
+from fleetsync.mirror.trouble import primary, told
 
 TIME_LIMIT_S = 30.0
 _LENGTH_LIMIT = 64 * 1024 * 1024
@@ -61,10 +62,13 @@ class Reader:
         self._deadline_s = float("inf")
         self._said: list[str] = []
         try:
-            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._connection = self._connected(path)
             self._prepare()
         except sqlite3.Error as error:
-            raise MirrorError(f"database {path}: {error}") from error
+            raise MirrorError(told(path, error)) from error
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
 
     def _prepare(self) -> None:
         connection = self._connection
@@ -173,9 +177,8 @@ class Reader:
     def _refusal(self, error: Exception) -> UsageError | TooLongError | MirrorError:
         if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
             return TooLongError(f"it took longer than the limit of {self._time_limit_s:g} s")
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary of an extended code
-        if code in _BROKEN:
-            return MirrorError(f"database {self._path}: {error}")
+        if primary(error) in _BROKEN:
+            return MirrorError(told(self._path, error))
         # What our own callbacks refused they have said better than the library, which only knows that they did.
         return UsageError(self._said[0] if self._said else str(error))
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from fleetsync.errors import MachineError
+
 T = TypeVar("T")
 
 
@@ -38,6 +40,9 @@ def start_in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
     """Start `function` in a daemon thread of its own and return the future of its result.
 
     The result is dropped when the future was cancelled, or the loop has closed, by then.
+
+    Raises:
+        MachineError: the machine gives no more threads.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -50,5 +55,8 @@ def start_in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             loop.call_soon_threadsafe(lambda: future.done() or settle())
 
-    threading.Thread(target=work, name="fleetsync-blocking", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="fleetsync-blocking", daemon=True).start()
+    except RuntimeError as error:  # as the library has it where the machine gives none
+        raise MachineError("no thread can be started: allow it more (`ulimit -u`, TasksMax= of the unit)") from error
     return future

@@ -61,6 +61,16 @@ def test_the_status_names_what_is_wrong_and_is_told_on_the_change_only(health: H
     ]
 
 
+def test_what_cannot_be_recorded_is_told_with_the_reason_once_for_all_sources(health: Health) -> None:
+    for source in ("plant", "mill"):
+        health.note(source, MirrorError("database /x: full: make room"))
+    assert health.text == "2 sources; mill unrecorded; plant unrecorded; database /x: full: make room"
+
+    health.note("plant")
+    health.watch(("plant",))
+    assert health.text == "1 source"
+
+
 def test_a_source_that_left_the_configuration_is_not_wrong_any_more(health: Health) -> None:
     health.note("plant", UnreachableError("no route"))
 

@@ -386,6 +386,20 @@ async def test_nothing_goes_on_with_a_connection_whose_database_failed(database:
     assert query(database, "SELECT state FROM sources") == [("never",)]
 
 
+@pytest.mark.parametrize("comes", [True, False])
+async def test_nothing_is_written_to_a_database_that_was_replaced_or_taken_away(database: Path, comes: bool) -> None:
+    async with open_mirror(database, [KIND], FakeClock()) as mirror:
+        await mirror.cycles.register([source_row()], file="c")
+        database.rename(database.with_name("elsewhere.db"))
+        if comes:
+            database.write_bytes(b"")
+        for reason in ("replaced while it was in use: move mirror.db-wal", "failed before"):
+            with pytest.raises(BrokenMirrorError, match=reason):
+                await mirror.cycles.set_paused("plant", paused=True)
+    assert database.exists() is comes
+    assert not comes or database.read_bytes() == b""
+
+
 async def test_a_full_disk_breaks_nothing_for_later(database: Path) -> None:
     async with open_mirror(database, [KIND], FakeClock()) as mirror:
         await mirror.cycles.register([source_row()], file="c")

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from fleetsync.errors import MachineError
 from fleetsync.transport.threads import DaemonThreads, start_in_daemon_thread
 
 
@@ -72,3 +73,12 @@ def test_the_programs_end_does_not_wait_for_threads_that_hang():
         "asyncio.run(main())\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=10, check=False).returncode == 0
+
+
+async def test_a_machine_that_gives_no_more_threads_is_said_to(monkeypatch: pytest.MonkeyPatch):
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(MachineError, match="no thread can be started: allow it more"):
+        await start_in_daemon_thread(lambda: 42)
