@@ -5,21 +5,25 @@ import contextlib
 import ctypes
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Delete, Dialect, Insert, Table, Update, event
+from sqlalchemy import URL, Connection, Dialect, Insert, RootTransaction, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction, create_async_engine
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 
 from fleetsync.errors import MirrorError
 from fleetsync.mirror.library import check_library
+from fleetsync.mirror.thread import WriterThread
 from fleetsync.mirror.trouble import primary, told
-from fleetsync.mirror.unbroken import to_its_end
+
+T = TypeVar("T")
+Arrange = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 # WAL: readers are never blocked. FULL: a commit is on the disk when it returns.
 _PRAGMAS = (
@@ -55,8 +59,9 @@ class Writer:
     After a failure of the database itself it refuses everything.
     """
 
-    def __init__(self, connection: AsyncConnection, path: Path) -> None:
+    def __init__(self, connection: Connection, thread: WriterThread, path: Path) -> None:
         self._connection = connection
+        self._thread = thread
         self._turn = asyncio.Lock()
         self._file = _file_of(path)
         self.path = path
@@ -72,14 +77,18 @@ class Writer:
         """
         async with self._turn:
             with self._guarded():
-                async with _whole(self._connection.begin()):
-                    yield Transaction(self._connection)
+                async with _whole(self._connection, self._thread):
+                    yield Transaction(self._connection, self._thread)
 
-    async def run(self, function: Any) -> None:
-        """Run a synchronous function on the plain connection, outside any transaction (migrations, PRAGMA)."""
+    async def run(self, function: Callable[[Connection], T]) -> T:
+        """Run a function on the plain connection, outside any transaction (migrations, PRAGMA)."""
         async with self._turn:
             with self._guarded():
-                await to_its_end(self._connection.run_sync(function))
+                return await self._thread.run(partial(function, self._connection))
+
+    async def leave(self, function: Callable[[Connection], T]) -> T:
+        """Run a function on the plain connection as the last thing that is done with it, whatever came before."""
+        return await self._thread.run(partial(function, self._connection))
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -108,75 +117,88 @@ def _file_of(path: Path) -> tuple[int, int] | None:
 
 
 class Prepared:
-    """A statement for many rows, compiled once; its rows are tuples in the order of `names`.
+    """A statement that is compiled once; its parameters are tuples in the order of `names`.
 
     Executing the driver's own SQL costs a third less than a compiled statement per batch. The values are the
     driver's: text for instants, numbers for booleans.
     """
 
-    def __init__(self, statement: Insert | Update | Delete, names: tuple[str, ...]) -> None:
+    def __init__(self, statement: Executable, names: tuple[str, ...]) -> None:
         self._statement = statement
         self._names = names
-        self._compiled: dict[str, tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]] = {}
+        self._compiled: dict[str, tuple[str, Arrange | None]] = {}
 
-    def sql(self, dialect: Dialect) -> tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]:
-        """Return the SQL of a dialect, and what puts a row into its order."""
+    def sql(self, dialect: Dialect) -> tuple[str, Arrange | None]:
+        """Return the SQL of a dialect, and what puts parameters into its order; None where that is theirs already."""
         if dialect.name not in self._compiled:
             keys = list(self._names) if isinstance(self._statement, Insert) else None
-            compiled = self._statement.compile(dialect=dialect, column_keys=keys)
-            order = tuple(self._names.index(name) for name in compiled.positiontup or ())
-            arrange = itemgetter(*order) if len(order) > 1 else tuple
+            compiled: Any = self._statement.compile(dialect=dialect, column_keys=keys)  # type: ignore[attr-defined]  # statements have it
+            order = tuple(map(self._names.index, compiled.positiontup or ()))
+            arrange = None if order == tuple(range(len(self._names))) else itemgetter(*order)
             self._compiled[dialect.name] = str(compiled), arrange
         return self._compiled[dialect.name]
 
 
 @contextlib.asynccontextmanager
-async def _whole(begun: AsyncTransaction) -> AsyncIterator[None]:
+async def _whole(connection: Connection, thread: WriterThread) -> AsyncIterator[None]:
     """Begin, and commit or roll back: none of it is left halfway by a cancellation."""
+    begun = None
     try:
-        begun = await to_its_end(begun.start())
+        # A cancellation meanwhile comes after it has begun.
+        begun = await thread.run(connection.begin)
         yield
-    except BaseException as error:
-        if begun.sync_transaction is not None:
-            await to_its_end(begun.__aexit__(type(error), error, error.__traceback__))
+    except BaseException:
+        begun = begun or connection.get_transaction()
+        if begun is not None:
+            await thread.run(partial(rollback, begun))
         raise
-    await to_its_end(begun.__aexit__(None, None, None))
+    await thread.run(partial(commit, begun))
 
 
-class Transaction:
-    """What can be done in a transaction. Rows leave it as plain tuples and mappings.
+def commit(begun: RootTransaction) -> None:
+    """Commit, or roll back where that fails. Runs in the writer's thread."""
+    begun.__exit__(None, None, None)
 
-    SQLAlchemy gives a connection up when a statement is cancelled, and opens another while the driver's thread still
-    works on the first one: two writers. So each statement comes to its end.
-    """
 
-    def __init__(self, connection: AsyncConnection) -> None:
+def rollback(begun: RootTransaction) -> None:
+    """Roll back. Runs in the writer's thread."""
+    begun.rollback()
+
+
+class Statements:
+    """What can be done in a transaction, in the writer's thread. Rows leave it as plain tuples."""
+
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def run(self, statement: Executable, rows: Any = None) -> int:
+    def run(self, statement: Executable, rows: Any = None) -> int:
         """Execute a statement, once for each of `rows`; return how many rows it changed."""
-        result = await to_its_end(self._connection.execute(statement, rows))
-        return int(getattr(result, "rowcount", 0))
+        return int(getattr(self._connection.execute(statement, rows), "rowcount", 0))
 
-    async def insert(self, statement: Executable, row: dict[str, Any]) -> int:
+    def insert(self, statement: Insert, row: dict[str, Any]) -> int:
         """Insert one row and return its number."""
-        result = await to_its_end(self._connection.execute(statement, row))
-        return int(result.inserted_primary_key[0])  # type: ignore[index]  # one row has one
+        return int(self._connection.execute(statement, row).inserted_primary_key[0])  # type: ignore[index]  # one row has one
 
-    async def run_many(self, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
+    def rows(self, statement: Executable, parameters: Any = None) -> Sequence[Any]:
+        """Return all rows of a SELECT; for answers that are small by nature."""
+        found: Sequence[Any] = self._connection.execute(statement, parameters).all()
+        return found
+
+    def fetch(self, statement: Prepared, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        """Return all rows of a prepared SELECT, as the driver gives them."""
+        sql, arrange = statement.sql(self._connection.dialect)
+        with self._cursor() as cursor:
+            cursor.execute(sql, parameters if arrange is None else arrange(parameters))
+            return cursor.fetchall()
+
+    def run_many(self, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute a prepared statement for each of `rows`."""
         if rows:
             sql, arrange = statement.sql(self._connection.dialect)
-            await to_its_end(self._connection.exec_driver_sql(sql, [arrange(row) for row in rows]))
+            with self._cursor() as cursor:
+                cursor.executemany(sql, rows if arrange is None else list(map(arrange, rows)))
 
-    async def upsert(
-        self,
-        table: Table,
-        keys: tuple[str, ...],
-        rows: Sequence[dict[str, Any]],
-        *,
-        adding: Set[str] = frozenset(),
-    ) -> None:
+    def upsert(self, table: Table, keys: tuple[str, ...], rows: Sequence[dict[str, Any]], adding: Set[str]) -> None:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
         if not rows:
             return
@@ -187,11 +209,60 @@ class Transaction:
             if name not in keys
         }
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=others)
-        await to_its_end(self._connection.execute(statement, list(rows)))
+        self._connection.execute(statement, list(rows))
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[DBAPICursor]:
+        """Give a cursor of the driver: for many rows SQLAlchemy's own costs more than the database."""
+        with contextlib.closing(self._connection.connection.cursor()) as cursor:
+            yield cursor
+
+
+def execute(work: Callable[[Statements], T], on: Statements) -> T:
+    """Do a piece of work. Runs in the writer's thread."""
+    return work(on)
+
+
+class Transaction:
+    """The same from the loop, a statement at a time, or as a piece of work that the thread does at once.
+
+    Each comes to its end, whoever is cancelled: nothing goes on behind the back of the next one.
+    """
+
+    def __init__(self, connection: Connection, thread: WriterThread) -> None:
+        self._connection = connection
+        self._thread = thread
+
+    async def do(self, work: Callable[[Statements], T]) -> T:
+        """Do a piece of work in the thread; it is one step for the loop."""
+        return await self._thread.run(partial(execute, work, Statements(self._connection)))
+
+    async def run(self, statement: Executable, rows: Any = None) -> int:
+        """Execute a statement, once for each of `rows`; return how many rows it changed."""
+        return await self.do(lambda on: on.run(statement, rows))
+
+    async def insert(self, statement: Insert, row: dict[str, Any]) -> int:
+        """Insert one row and return its number."""
+        return await self.do(lambda on: on.insert(statement, row))
+
+    async def run_many(self, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Execute a prepared statement for each of `rows`."""
+        await self.do(lambda on: on.run_many(statement, rows))
+
+    async def upsert(
+        self,
+        table: Table,
+        keys: tuple[str, ...],
+        rows: Sequence[dict[str, Any]],
+        *,
+        adding: Set[str] = frozenset(),
+    ) -> None:
+        """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
+        await self.do(lambda on: on.upsert(table, keys, rows, adding))
 
     async def rows(self, statement: Executable, parameters: Any = None) -> Sequence[Any]:
         """Return all rows of a SELECT; for answers that are small by nature."""
-        return (await to_its_end(self._connection.execute(statement, parameters))).all()
+        return await self.do(lambda on: on.rows(statement, parameters))
 
 
 @contextlib.contextmanager
@@ -217,9 +288,12 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
     At the end the journal goes back into the file, so that it can be read by users who may not write beside it.
     """
     check_library()
-    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), poolclass=StaticPool)
+    # Of all threads one alone uses it, and another opens and closes what is left of it at the end.
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         # Transactions begin where we say so, not where the driver guesses.
         connection.isolation_level = None
@@ -233,28 +307,31 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
             raise
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    thread = WriterThread()
     is_sound = True
     try:
         with translated(path):
-            async with engine.connect() as connection:
-                writer = Writer(connection, path)
-                try:
-                    async with _journal_put_back(connection, writer):
-                        yield writer
-                finally:
-                    is_sound = not writer.is_broken
-                    if writer.is_broken:
-                        _never_close((await connection.get_raw_connection()).driver_connection)
+            connection = await thread.run(engine.connect)
+            writer = Writer(connection, thread, path)
+            try:
+                async with _journal_put_back(writer):
+                    yield writer
+            finally:
+                is_sound = not writer.is_broken
+                if writer.is_broken:
+                    _never_close(connection.connection.driver_connection)
+                await thread.run(connection.close)
     except BrokenMirrorError:
         is_sound = False
         raise
     finally:
         if is_sound:
-            await engine.dispose()
+            await thread.run(engine.dispose)
+        thread.end()
 
 
 def _never_close(connection: object) -> None:
@@ -266,7 +343,7 @@ def _never_close(connection: object) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _journal_put_back(connection: AsyncConnection, writer: Writer) -> AsyncIterator[None]:
+async def _journal_put_back(writer: Writer) -> AsyncIterator[None]:
     """Leave WAL at the end, unless the database itself failed: then nothing goes on with this handle."""
     is_sound = True
     try:
@@ -276,13 +353,12 @@ async def _journal_put_back(connection: AsyncConnection, writer: Writer) -> Asyn
         raise
     finally:
         if is_sound and not writer.is_broken:
-            await _put_back_journal(connection)
+            await writer.leave(_put_back_journal)
 
 
-async def _put_back_journal(connection: AsyncConnection) -> None:
+def _put_back_journal(connection: Connection) -> None:
     """Leave WAL, unless a reader still has the file: then the journal stays and is found at the next start."""
+    raw: Any = connection.connection.driver_connection
     with contextlib.suppress(sqlite3.Error):
-        raw = (await connection.get_raw_connection()).driver_connection
-        if raw is not None:
-            await raw.execute("PRAGMA busy_timeout = 100")
-            await raw.execute("PRAGMA journal_mode = DELETE")
+        raw.execute("PRAGMA busy_timeout = 100")
+        raw.execute("PRAGMA journal_mode = DELETE")

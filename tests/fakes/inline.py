@@ -9,9 +9,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import aiosqlite.core
 import pytest
 
+from fleetsync.mirror import thread
 from fleetsync.transport import threads
 
 Around = Callable[[Callable[[], Any]], Any]
@@ -19,21 +19,20 @@ Around = Callable[[Callable[[], Any]], Any]
 
 
 class _Queue:
-    """Stands for the queue of a connection's thread: what is put into it is done."""
+    """Stands for the queue of the writer's thread: what is put into it is done."""
 
     around: Around = staticmethod(lambda function: function())
 
-    def put_nowait(self, work: tuple["asyncio.Future[Any] | None", Callable[[], Any]]) -> None:
-        future, function = work
+    def put(self, asked: tuple["asyncio.Future[Any]", Callable[[], Any]] | None) -> None:
+        if asked is None:
+            return
+        future, function = asked
         try:
             result = self.around(function)
-        except BaseException as error:
-            if future is None:
-                raise
+        except BaseException as error:  # noqa: BLE001 -- it belongs to the one who waits
             future.set_exception(error)
         else:
-            if future is not None:
-                future.set_result(result)
+            future.set_result(result)
 
 
 class _NoThread:
@@ -43,9 +42,6 @@ class _NoThread:
         pass
 
     def start(self) -> None:
-        pass
-
-    def join(self) -> None:
         pass
 
 
@@ -59,6 +55,6 @@ class _AtOnce:
 def run_inline(monkeypatch: pytest.MonkeyPatch, around: Around | None = None) -> None:
     """Let everything that has a thread of its own do without; `around` is called with each call of the database."""
     queue = _Queue if around is None else type("_Queue", (_Queue,), {"around": staticmethod(around)})
-    monkeypatch.setattr(aiosqlite.core, "SimpleQueue", queue)
-    monkeypatch.setattr(aiosqlite.core, "Thread", _NoThread)
+    monkeypatch.setattr(thread, "SimpleQueue", queue)
+    monkeypatch.setattr(thread, "threading", SimpleNamespace(Thread=_NoThread))
     monkeypatch.setattr(threads, "threading", SimpleNamespace(Thread=_AtOnce))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.counts import Counts
@@ -308,9 +309,9 @@ async def test_nothing_new_is_written_when_nothing_is_new(bench: Bench) -> None:
         await wishes.declare([made], CycleId(1), "plant")
         await wishes.evaluate("plant", [await selected(bench, "d", "a")], drift)
     async with bench.mirror._writer.transaction() as transaction:
-        before = (await transaction._connection.exec_driver_sql("SELECT total_changes()")).scalar_one()
+        before = (await transaction.rows(text("SELECT total_changes()")))[0][0]
     await wishes.declare([made], CycleId(1), "plant")
     await wishes.evaluate("plant", [await selected(bench, "d", "a")], drift)
     async with bench.mirror._writer.transaction() as transaction:
-        after = (await transaction._connection.exec_driver_sql("SELECT total_changes()")).scalar_one()
+        after = (await transaction.rows(text("SELECT total_changes()")))[0][0]
     assert after == before

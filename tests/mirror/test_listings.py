@@ -3,6 +3,7 @@
 import datetime
 
 import pytest
+from sqlalchemy import text
 
 from fleetsync.core.model import Detail, Part
 from fleetsync.core.safety import Showing
@@ -198,7 +199,7 @@ async def test_a_listing_that_ended_and_was_not_judged_is_judged_without_a_reque
 async def test_numbers_of_listings_only_grow(bench: Bench) -> None:
     numbers = [(await bench.listed(page("a"))).id for _ in range(3)]
     async with bench.mirror._writer.transaction() as transaction:
-        await transaction._connection.exec_driver_sql("DELETE FROM listing")
+        await transaction.run(text("DELETE FROM listing"))
     assert (await bench.begin()).id > max(numbers)
 
 

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 import fleetsync
 from fleetsync.core.kind import Column, ColumnType
@@ -267,8 +267,7 @@ async def test_while_it_is_open_it_is_durable_and_readable_and_afterwards_one_fi
         assert query(database, "PRAGMA journal_mode") == [("wal",)]
         assert query(database, "SELECT name FROM sources") == [("plant",)]
         async with mirror._writer.transaction() as transaction:
-            found = await transaction._connection.exec_driver_sql("PRAGMA synchronous")
-            assert found.scalar_one() == 2
+            assert await transaction.rows(text("PRAGMA synchronous")) == [(2,)]
     assert query(database, "PRAGMA journal_mode") == [("delete",)]
     assert names_in(database.parent) == ["mirror.db", "mirror.db.lock"]
     assert query(database, "SELECT name FROM sources") == [("plant",)]
@@ -366,12 +365,12 @@ class Failing:
 
 async def fail_once(mirror: Mirror, code: int) -> None:
     """Let one commit fail with a code, and none after it."""
-    raw: Any = (await mirror._writer._connection.get_raw_connection()).driver_connection
-    sound = raw._connection
-    raw._connection = Failing(sound, code)
+    pooled: Any = mirror._writer._connection.connection
+    sound = pooled.dbapi_connection
+    pooled.dbapi_connection = Failing(sound, code)
     with pytest.raises(MirrorError, match="disk I/O error"):
         await mirror.cycles.set_paused("plant", paused=True)
-    raw._connection = sound
+    pooled.dbapi_connection = sound
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])

@@ -130,7 +130,7 @@ async def test_a_stop_while_open_writes_are_settled_keeps_what_is_known_of_them(
 async def test_a_writer_that_is_cancelled_keeps_its_one_connection(rig: Rig) -> None:
     assert rig.mirror is not None
     writer = rig.mirror._writer
-    first = (await writer._connection.get_raw_connection()).driver_connection
+    first = writer._connection.connection.driver_connection
 
     for steps in range(60):
         async with asyncio.TaskGroup() as group:
@@ -140,6 +140,6 @@ async def test_a_writer_that_is_cancelled_keeps_its_one_connection(rig: Rig) -> 
             task.cancel()
     await settle()
 
-    assert (await writer._connection.get_raw_connection()).driver_connection is first
+    assert writer._connection.connection.driver_connection is first
     await rig.cycle()
     assert rig.rows(LAST)[0][0] == "done"
