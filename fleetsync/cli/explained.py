@@ -89,14 +89,14 @@ def _spec(settings: SourceSettings, type: str) -> TypeSpec:
 
 
 def _look(selection: Selection, declaration: Declaration, source: str, row: Row, stale: str | None) -> dict[str, Any]:
-    found = selection.select(source, declaration)
-    error = stale or found.error
+    selects, held = selection.selects(source, declaration, row)
+    error = stale or held
     return {
         "name": declaration.name,
         "file": declaration.file,
         "line": declaration.line,
         "priority": declaration.priority,
-        "selects": error is None and row.no in found.matched,
+        "selects": error is None and selects,
         "error": error,
     }
 

@@ -68,6 +68,37 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
+def json_pieces(value: object, above: str = "") -> Iterator[str]:
+    """Yield the pieces of what `json_text(value, indent=2)` returns.
+
+    An iterator is an array that is gone through once, piece by piece. `above` is the indentation of what is around.
+    """
+    match value:
+        case dict():
+            items = ((f"{json_text(name)}: ", json_pieces(item, f"{above}  ")) for name, item in value.items())
+            yield from _enclosed("{", items, "}", above)
+        case list():
+            yield from _enclosed("[", (("", json_pieces(item, f"{above}  ")) for item in value), "]", above)
+        case Iterator():
+            yield from _enclosed("[", (("", [_indented(item, f"{above}  ")]) for item in value), "]", above)
+        case _:
+            yield _indented(value, above)
+
+
+def _enclosed(opening: str, items: Iterable[tuple[str, Iterable[str]]], closing: str, above: str) -> Iterator[str]:
+    is_empty = True
+    yield opening
+    for before, pieces in items:
+        yield f"{'' if is_empty else ','}\n{above}  {before}"
+        yield from pieces
+        is_empty = False
+    yield closing if is_empty else f"\n{above}{closing}"
+
+
+def _indented(value: object, above: str) -> str:
+    return json_text(value, indent=2).replace("\n", f"\n{above}")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows: a table as wide as the terminal, elsewhere lines with tabs between, the first with the names."""
     if not is_terminal():

@@ -1,6 +1,7 @@
 """Plans: made from the mirror alone, shown, and saved for a review."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def save(plans: Sequence[Planned], file: Path) -> None:
         handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as new:
-                new.write(_text(plans) + "\n")
+                new.writelines(_pieces(plans))
                 new.flush()
                 os.fsync(new.fileno())
             temporary = Path(name)
@@ -122,15 +123,16 @@ def print_as_json(plans: Sequence[Planned]) -> None:
     That is `reconcile.reviewed.as_json`, with a `forecast` of the writes for each source (`forecasts.as_json`), and in
     it one of what comes before, `listing`.
     """
-    print(_text(plans))
+    sys.stdout.writelines(_pieces(plans))
 
 
-def _text(plans: Sequence[Planned]) -> str:
+def _pieces(plans: Sequence[Planned]) -> Iterator[str]:
     found = as_json((one.plan, one.held) for one in plans)
     for shown, one in zip(found["sources"], plans, strict=True):
         before = forecasts.as_json(one.before, one.settings)
         shown["forecast"] = {**forecasts.as_json(one.ahead, one.settings), "listing": before}
-    return output.json_text(found, indent=2)
+    yield from output.json_pieces(found)
+    yield "\n"
 
 
 def show(plans: Sequence[Planned]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 CHUNK_BYTES = 1024
-_CHUNK_BITS = CHUNK_BYTES * 8
+CHUNK_BITS = CHUNK_BYTES * 8
 
 
 class Bitmap:
@@ -17,7 +17,7 @@ class Bitmap:
         self._changed: set[int] = set()
 
     def __contains__(self, number: int) -> bool:
-        index, bit = divmod(number, _CHUNK_BITS)
+        index, bit = divmod(number, CHUNK_BITS)
         chunk = self._chunks.get(index)
         return chunk is not None and bool(chunk[bit >> 3] & (1 << (bit & 7)))
 
@@ -26,15 +26,24 @@ class Bitmap:
 
     def __iter__(self) -> Iterator[int]:
         for index in sorted(self._chunks):
-            for byte, bits in enumerate(self._chunks[index]):
-                for bit in range(8) if bits else ():
-                    if bits & (1 << bit):
-                        yield index * _CHUNK_BITS + byte * 8 + bit
+            for offset in self.offsets(index):
+                yield index * CHUNK_BITS + offset
+
+    def offsets(self, index: int) -> Iterator[int]:
+        """Yield the numbers in a chunk, counted from its begin."""
+        for byte, bits in enumerate(self._chunks.get(index, b"")):
+            for bit in range(8) if bits else ():
+                if bits & (1 << bit):
+                    yield byte * 8 + bit
+
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the chunks in which there is anything, by number."""
+        return ((index, bytes(self._chunks[index])) for index in sorted(self._chunks))
 
     def add(self, numbers: Iterable[int]) -> None:
         """Put `numbers` in; those that are in already change nothing."""
         for number in numbers:
-            index, bit = divmod(number, _CHUNK_BITS)
+            index, bit = divmod(number, CHUNK_BITS)
             chunk = self._chunks.get(index)
             if chunk is None:
                 chunk = self._chunks[index] = bytearray(CHUNK_BYTES)

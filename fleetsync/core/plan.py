@@ -3,7 +3,7 @@
 A plan is a value: it can be printed, stored, compared and refused before one request is sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -116,15 +116,17 @@ class Objection:
 class Plan:
     """All changes of a source, sorted by key and part, and all drift, also what no change will mend.
 
+    They need not be in memory, and are better gone through once than often.
+
     `basis` is a fingerprint of the declarations; a reviewed plan is refused when they changed. `unread` counts
     resources whose details a plan needs and nobody has read yet.
     """
 
     source: str
     basis: str
-    changes: tuple[Change, ...] = ()
-    drift: tuple[Drift, ...] = ()
-    contradictions: tuple[tuple[ResourceKey, str], ...] = ()
+    changes: Sequence[Change] = ()
+    drift: Sequence[Drift] = ()
+    contradictions: Sequence[tuple[ResourceKey, str]] = ()
     """Resources that are held because declarations disagree, and who disagrees."""
     known: int = 0
     unread: int = 0
@@ -184,15 +186,17 @@ def compare(
         if writable is None:
             raise LookupError(f"nothing writable at {wanted.path}")
         is_known = spec.is_known(writable.part, wanted.path, document, known_parts)
+        actual = actual_at(document, wanted.path) if is_known else UNKNOWN
+        if agree(actual, wanted.value, folds=writable.folds):
+            continue
         leaf = Leaf(
             path=wanted.path,
-            actual=actual_at(document, wanted.path) if is_known else UNKNOWN,
+            actual=actual,
             declared=wanted.value,
             declarations=wanted.declarations,
             folds=writable.folds,
         )
-        if not leaf.is_met:
-            found.setdefault(writable.part, []).append(leaf)
+        found.setdefault(writable.part, []).append(leaf)
     return {part: tuple(unmet) for part, unmet in found.items()}
 
 

@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from fleetsync.config.settings import Mode
 from fleetsync.config.wording import suggestion
 from fleetsync.core.kind import reads_of
+from fleetsync.core.model import ResourceKey
 from fleetsync.core.plan import DriftState, Plan, Result
 from fleetsync.daemon.loop import attempt
 from fleetsync.daemon.turns import Turn
@@ -258,19 +260,41 @@ def _passed_over(names: Sequence[str]) -> str:
 
 def _held(plan: Plan) -> tuple[str, ...]:
     """Return why resources are held, each reason once, with how many and one of them."""
-    reasons: dict[str, set[tuple[str, str]]] = {}
-    for key, reason in plan.contradictions:
-        reasons.setdefault(reason, set()).add((key.type, key.id))
-    disputed = {key for key, _ in plan.contradictions}
-    for one in plan.drift:
-        if one.state is DriftState.HELD and one.key not in disputed:
-            reasons.setdefault(one.by or "held", set()).add((one.key.type, one.key.id))
-    return tuple(f"{reason}: {_such_as(sorted(keys))}" for reason, keys in sorted(reasons.items()))
+    reasons: dict[str, _Such] = {}
+    disputed = iter(plan.contradictions)
+    key, reason = next(disputed, _NOTHING)
+    # Both are sorted by key. What is held because of a contradiction is named once, with that.
+    for of, drift in groupby(plan.drift, key=lambda one: one.key):
+        is_disputed = False
+        while key is not None and key <= of:
+            is_disputed |= key == of
+            reasons.setdefault(reason, _Such()).add(key)
+            key, reason = next(disputed, _NOTHING)
+        for one in () if is_disputed else drift:
+            if one.state is DriftState.HELD:
+                reasons.setdefault(one.by or "held", _Such()).add(of)
+    return tuple(f"{reason}: {reasons[reason]}" for reason in sorted(reasons))
 
 
-def _such_as(keys: Sequence[tuple[str, str]]) -> str:
-    first = " ".join(keys[0])
-    return first if len(keys) == 1 else f"{first} and {len(keys) - 1} more"
+_NOTHING = (None, "")
+
+
+@dataclass(slots=True)
+class _Such:
+    """How many resources are meant, and the first of them; they come sorted."""
+
+    first: ResourceKey | None = None
+    last: ResourceKey | None = None
+    count: int = 0
+
+    def add(self, key: ResourceKey) -> None:
+        self.first = self.first or key
+        self.count += key != self.last
+        self.last = key
+
+    def __str__(self) -> str:
+        first = "" if self.first is None else f"{self.first.type} {self.first.id}"
+        return first if self.count == 1 else f"{first} and {self.count - 1} more"
 
 
 def _cut_short(name: str, done: Done | None = None) -> SourceReply:

@@ -58,8 +58,9 @@ class Reader:
             raise NotYetError(f"no database at {path} yet: `fleetsync sync` makes one")
         self._path = path
         self._clock = clock
-        self._time_limit_s = time_limit_s
+        self.time_limit_s = time_limit_s
         self._deadline_s = float("inf")
+        self._is_ended = False
         self._said: list[str] = []
         try:
             self._connection = self._connected(path)
@@ -79,7 +80,7 @@ class Reader:
         connection.create_function("ago", 1, self._ago, deterministic=True)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LENGTH_LIMIT)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        connection.set_progress_handler(lambda: self._clock.monotonic_s() > self._deadline_s, _STEPS)
+        connection.set_progress_handler(self._is_over, _STEPS)
         names = connection.execute("SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
         self.views = frozenset(name for type, name in names if type == "view")
         self._tables = frozenset(name for type, name in names if type == "table")
@@ -90,9 +91,15 @@ class Reader:
         self._connection.close()
 
     def interrupt(self) -> None:
-        """End what is running, from another thread; nothing happens where it has ended."""
-        with contextlib.suppress(sqlite3.ProgrammingError):
-            self._connection.interrupt()
+        """End what is running, from another thread, and let nothing more begin."""
+        self._is_ended = True
+
+    def _is_over(self) -> bool:
+        return self._is_ended or self._clock.monotonic_s() > self._deadline_s
+
+    def monotonic_s(self) -> float:
+        """Return the seconds by which its time limits are measured."""
+        return self._clock.monotonic_s()
 
     def revision(self) -> str | None:
         """Return the revision of the schema; None where it is none of ours."""
@@ -122,7 +129,7 @@ class Reader:
         """
         if fault := _fault_of(sql):
             raise UsageError(fault)
-        columns, rows = self._run(sql, (), _Allowed(views=self.views, catalogue=True))
+        columns, rows = self._run(sql, (), _Allowed(views=self.views, catalogue=True), self.time_limit_s)
         if not columns:
             raise UsageError("no question: one SELECT over the views")
         return columns, rows
@@ -133,7 +140,7 @@ class Reader:
         Raises:
             UsageError: it is wrong, or not allowed.
         """
-        for _ in self._run(f"EXPLAIN {sql}", (), _Allowed(views=views))[1]:
+        for _ in self._run(f"EXPLAIN {sql}", (), _Allowed(views=views), self.time_limit_s)[1]:
             break
 
     def columns(self, view: str) -> frozenset[str]:
@@ -142,22 +149,32 @@ class Reader:
         cursor = self._connection.execute(f"SELECT * FROM {view} LIMIT 0")
         return frozenset(column[0] for column in cursor.description)
 
-    def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        """Run a SELECT of our own, over tables and views alike.
+    def definition(self, view: str) -> str:
+        """Return the SELECT that makes up a view."""
+        sql = "SELECT sql FROM sqlite_master WHERE type = 'view' AND name = ?"
+        return next(str(text).partition(" AS ")[2] for (text,) in self.rows(sql, (view,)))
+
+    def rows(
+        self, sql: str, parameters: tuple[Any, ...] = (), *, within_s: float | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Run a SELECT of our own, over tables and views alike; `within_s` is a limit other than the reader's.
 
         Raises:
             UsageError: a selector in it fails on the data.
             TooLongError: it takes longer than the limit.
+            MirrorError: it was interrupted, or the database cannot be read.
         """
-        return self._run(sql, parameters, None)[1]
+        return self._run(sql, parameters, None, self.time_limit_s if within_s is None else within_s)[1]
 
     def _run(
-        self, sql: str, parameters: tuple[Any, ...], allowed: "_Allowed | None"
+        self, sql: str, parameters: tuple[Any, ...], allowed: "_Allowed | None", within_s: float
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
         own = own_names(sql) if allowed is not None else frozenset()
         if taken := own & self._taken.keys():
             raise UsageError(f"{min(taken)} is a {self._taken[min(taken)]}: nothing else may have that name")
-        self._deadline_s = self._clock.monotonic_s() + self._time_limit_s
+        if self._is_ended:
+            raise MirrorError(f"database {self._path}: interrupted")
+        self._deadline_s = self._clock.monotonic_s() + within_s
         self._said.clear()
         self._connection.set_authorizer(_authorizer(allowed, own, self._said))
         try:
@@ -176,7 +193,9 @@ class Reader:
 
     def _refusal(self, error: Exception) -> UsageError | TooLongError | MirrorError:
         if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
-            return TooLongError(f"it took longer than the limit of {self._time_limit_s:g} s")
+            if self._is_ended:
+                return MirrorError(f"database {self._path}: interrupted")
+            return TooLongError(f"it took longer than the limit of {self.time_limit_s:g} s")
         if primary(error) in _BROKEN:
             return MirrorError(told(self._path, error))
         # What our own callbacks refused they have said better than the library, which only knows that they did.

@@ -1,9 +1,10 @@
 """Selectors: a declaration's `where` as SQL over the view of its type, and the rows that it selects."""
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
@@ -13,9 +14,16 @@ from fleetsync.core.model import ETag, Part, Resource, ResourceType
 from fleetsync.core.sql_text import fault_in, quoted_names, reads_elsewhere
 from fleetsync.errors import MirrorError, TooLongError, UsageError
 from fleetsync.mirror.reader import Reader
-from fleetsync.mirror.wishes import Selected
+from fleetsync.mirror.scan import Rows, Scan, Scanned
+from fleetsync.mirror.views import numbered
+
+T = TypeVar("T")
 
 _BATCH = 500
+_HELD = (
+    "SELECT x.error FROM selection x JOIN declaration d ON d.name = x.declaration"
+    " WHERE x.declaration = ? AND x.source = ? AND d.selector IS ?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,41 +75,47 @@ class Selection:
                 return f"it reads other rows, and {source} has no complete listing younger than three intervals"
         return None
 
-    def select(self, source: str, declaration: Declaration) -> Selected:
-        """Return the rows that a declaration selects in a source; one that fails is held, alone."""
-        if fault := self.fault(declaration):
-            return Selected(declaration=declaration.name, error=fault)
-        matched = Bitmap()
+    def scan(self, source: str, type: ResourceType, declarations: Sequence[Declaration]) -> Scanned:
+        """Return which rows of a type each of some declarations selects in a source; one that fails is held, alone."""
+        faults = {one.name: fault for one in declarations if (fault := self.fault(one)) is not None}
+        view = self._views[type]
+        rows = Rows(
+            source=source,
+            type=type,
+            view=view,
+            select=numbered(self._reader.definition(view)),
+            columns=self._reader.columns(view),
+        )
+        found = Scan(self._reader, rows, [one for one in declarations if one.name not in faults]).run()
+        found.faults.update(faults)
+        return found
+
+    def selects(self, source: str, declaration: Declaration, row: Row) -> tuple[bool, str | None]:
+        """Say whether a declaration selects a row, and what holds it: by its text, this row, or the last cycle."""
+        if error := self.fault(declaration):
+            return False, error
+        view = self._views[declaration.type]
+        sql = f"SELECT no FROM ({numbered(self._reader.definition(view))}) AS {view} WHERE no = ?"
+        if declaration.where is not None:
+            sql += f" AND (\n{declaration.where}\n)"
         try:
-            matched.add(no for (no,) in self._reader.rows(*self._statement(source, declaration)))
+            found = bool(list(self._reader.rows(sql, (row.no,))))
         except (UsageError, TooLongError) as error:
-            return Selected(declaration=declaration.name, error=str(error))
-        return Selected(declaration=declaration.name, matched=matched)
+            return False, str(error)
+        last = list(self._reader.rows(_HELD, (declaration.name, source, declaration.where)))
+        return found, last[0][0] if last else None
 
     def selected_last(self, source: str, declaration: Declaration) -> Bitmap:
         """Return what a declaration selected in a source when it last could."""
         chunks = "SELECT chunk, bits FROM selected WHERE declaration = ? AND source = ?"
         return Bitmap(dict(self._reader.rows(chunks, (declaration.name, source))))
 
-    def _statement(self, source: str, declaration: Declaration) -> tuple[str, tuple[Any, ...]]:
-        view = self._views[declaration.type]
-        condition = "" if declaration.where is None else f" AND (\n{declaration.where}\n)"
-        sql = (
-            "SELECT r.no FROM resource r JOIN "
-            f"(SELECT id FROM {view} WHERE source = ?{condition}) d "
-            "ON r.id = d.id WHERE r.source = ? AND r.type = ?"
-        )
-        return sql, (source, source, declaration.type)
-
-    def rows(self, numbers: Bitmap) -> Iterator[Row]:
-        """Yield the rows with these numbers that are there, in the order of their numbers."""
-        batch: list[int] = []
-        for no in numbers:
-            batch.append(no)
-            if len(batch) == _BATCH:
-                yield from self._rows(batch)
-                batch = []
-        yield from self._rows(batch)
+    def rows(self, numbers: Iterable[tuple[int, T]]) -> Iterator[tuple[Row, T]]:
+        """Yield the rows with these ascending numbers that are there, each with what came with its number."""
+        waiting = iter(numbers)
+        while batch := dict(itertools.islice(waiting, _BATCH)):
+            for row in self._rows(tuple(batch)):
+                yield row, batch[row.no]
 
     def _rows(self, numbers: Sequence[int]) -> Iterator[Row]:
         if not numbers:

@@ -132,6 +132,11 @@ def view_of(kinds: Iterable[Kind]) -> Mapping[ResourceType, str]:
     return {spec.type: spec.view for kind in kinds for spec in kind.types}
 
 
+def numbered(select: str) -> str:
+    """Return the SELECT of a type's view with one more column, the first: `no`, the row's number."""
+    return select.replace("SELECT ", "SELECT r.no, ", 1)
+
+
 def _select(view: _TypeView) -> str:
     where = f"WHERE r.type = '{view.type}' AND r.gone_at IS NULL"
     if view.type == DEVICE:

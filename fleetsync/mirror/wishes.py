@@ -1,11 +1,12 @@
 """Declarations in the database: what each selects, what holds it, and the drift that is left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, select, true, tuple_, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
@@ -19,6 +20,9 @@ from fleetsync.mirror.engine import Prepared, Transaction, Writer
 from fleetsync.mirror.resources import Scope, json_text
 from fleetsync.mirror.tables import declaration, drift_leaf, resource, selected, selection, source
 
+_DECLARATIONS = 16
+_LEAVES = 2000
+"""So many declarations, and leaves that drift, go into one transaction: others wait no longer for their turn."""
 _KEY = ("source", "type", "resource_id", "path")
 _FORGET_LEAF = Prepared(
     delete(drift_leaf).where(*(drift_leaf.c[name] == bindparam(f"b_{name}") for name in _KEY)),
@@ -26,12 +30,22 @@ _FORGET_LEAF = Prepared(
 )
 
 
+class Matched(Protocol):
+    """Numbers of rows, in chunks of a bitmap."""
+
+    def __len__(self) -> int: ...
+
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the chunks in which there is anything, by number."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Selected:
-    """What one declaration selects in one source, as row numbers; `error` says why it is held."""
+    """What one declaration selects in one source; `error` says why it is held."""
 
     declaration: str
-    matched: Bitmap = field(default_factory=Bitmap)
+    matched: Matched = field(default_factory=Bitmap)
     drifting: int = 0
     error: str | None = None
 
@@ -81,10 +95,10 @@ class Wishes:
         where = (selected.c.declaration == row.name, selected.c.source == source_name)
         chunks = await transaction.rows(select(selected.c.chunk, selected.c.bits).where(*where))
         scope = Scope(source=source_name, type=ResourceType(row.type), cycle=cycle, at=self._clock.now())
-        numbers = list(Bitmap(dict(chunks)))
+        numbers = iter(Bitmap(dict(chunks)))
         patch = {"declaration": row.name, "paths": msgspec.json.decode(row.leaves)}
-        for start in range(0, len(numbers), 500):
-            some = resource.c.no.in_(numbers[start : start + 500])
+        while batch := list(islice(numbers, 500)):
+            some = resource.c.no.in_(batch)
             ids = await transaction.rows(select(resource.c.id).where(some, resource.c.gone_at.is_(None)))
             await resources.note(transaction, scope, [(id, Event.RELEASED, patch) for (id,) in ids])
         await transaction.run(delete(selected).where(*where))
@@ -93,10 +107,15 @@ class Wishes:
         )
 
     async def evaluate(self, source_name: str, found: Sequence[Selected], drift: Sequence[Drift]) -> None:
-        """Store what the declarations select in a source and the drift there; what did not change is not written."""
+        """Store what the declarations select in a source and the drift there; what did not change is not written.
+
+        `drift` is sorted by key. What is much is stored in several transactions.
+        """
+        for start in range(0, len(found), _DECLARATIONS):
+            async with self._writer.transaction() as transaction:
+                await self._store_selection(transaction, source_name, found[start : start + _DECLARATIONS])
+        drifting = await self._store_drift(source_name, drift)
         async with self._writer.transaction() as transaction:
-            await self._store_selection(transaction, source_name, found)
-            drifting = await self._store_drift(transaction, source_name, drift)
             statement = update(source).where(source.c.name == source_name, source.c.drifting != drifting)
             await transaction.run(statement.values(drifting=drifting))
 
@@ -126,7 +145,7 @@ class Wishes:
     async def _store_matches(self, transaction: Transaction, name: str, one: Selected) -> None:
         where = (selected.c.declaration == one.declaration, selected.c.source == name)
         stored = dict(await transaction.rows(select(selected.c.chunk, selected.c.bits).where(*where)))
-        chunks = one.matched.changed()
+        chunks = dict(one.matched.chunks())
         left = [chunk for chunk in stored if chunk not in chunks]
         if left:
             await transaction.run(delete(selected).where(*where, selected.c.chunk.in_(left)))
@@ -137,8 +156,21 @@ class Wishes:
         ]
         await transaction.upsert(selected, ("declaration", "source", "chunk"), rows)
 
-    async def _store_drift(self, transaction: Transaction, name: str, drift: Sequence[Drift]) -> int:
-        there = await transaction.rows(select(drift_leaf).where(drift_leaf.c.source == name))
+    async def _store_drift(self, name: str, drift: Iterable[Drift]) -> int:
+        """Make the stored drift what it is now, part by part; return how many resources drift."""
+        drifting = 0
+        after: tuple[str, str] | None = None
+        for batch, upto in _parts(drift):
+            drifting += len({(one.key.type, one.key.id) for one in batch})
+            async with self._writer.transaction() as transaction:
+                await self._store_part(transaction, name, batch, _between(after, upto))
+            after = upto
+        return drifting
+
+    async def _store_part(
+        self, transaction: Transaction, name: str, drift: Iterable[Drift], between: ColumnElement[bool]
+    ) -> None:
+        there = await transaction.rows(select(drift_leaf).where(drift_leaf.c.source == name, between))
         stored = {tuple(row)[:4]: tuple(row)[4:9] for row in there}
         since = {tuple(row)[:4]: row.since for row in there}
         at = self._clock.now()
@@ -151,7 +183,27 @@ class Wishes:
             if stored.get(key) != values
         ]
         await transaction.upsert(drift_leaf, _KEY, changed)
-        return len({key[:3] for key in rows})
+
+
+def _parts(drift: Iterable[Drift]) -> Iterator[tuple[list[Drift], tuple[str, str] | None]]:
+    """Yield drift in parts that fit a transaction, each with the last resource that it is about; None: to the end."""
+    batch: list[Drift] = []
+    for (type, id), of_one in groupby(drift, key=lambda one: (one.key.type, one.key.id)):
+        batch += of_one
+        if len(batch) >= _LEAVES:
+            yield batch, (type, id)
+            batch = []
+    yield batch, None
+
+
+def _between(after: tuple[str, str] | None, upto: tuple[str, str] | None) -> ColumnElement[bool]:
+    key = tuple_(drift_leaf.c.type, drift_leaf.c.resource_id)
+    found: list[ColumnElement[bool]] = []
+    if after is not None:
+        found.append(key > tuple_(*after))
+    if upto is not None:
+        found.append(key <= tuple_(*upto))
+    return and_(true(), *found)
 
 
 def _row(one: Declaration) -> dict[str, Any]:

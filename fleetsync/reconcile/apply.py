@@ -1,7 +1,7 @@
 """Applying a plan: every change guarded, its intent stored before the request leaves, its outcome after."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
@@ -82,12 +82,12 @@ class Apply:
 
     async def run(
         self,
-        changes: Sequence[Change],
+        changes: Iterable[Change],
         report: Callable[[Outcome], None],
         hands: Hands,
         step: Callable[[], None] = _nothing,
     ) -> None:
-        """Send every change, several at once, and report what became of each.
+        """Send every change, several at once, and report what became of each; those of one resource come together.
 
         Also sees the operations through that an earlier process left behind. A resource with a write whose outcome is
         not known yet is left out: it has to be read first. `step` is called now and then while the service is at work;
@@ -100,7 +100,7 @@ class Apply:
         left = await self._mirror.journal.left_open(self._target.name)
         unsettled = {write.key for write in left}
         by_key = groupby((change for change in changes if change.key not in unsettled), key=lambda change: change.key)
-        waiting = iter([tuple(parts) for _, parts in by_key])
+        waiting = (tuple(parts) for _, parts in by_key)
         async with together() as group:
             going = _Going(group=group, report=report, step=step, underway=asyncio.Semaphore(MOST_UNDERWAY))
             group.create_task(self._resume([write for write in left if write.operation is not None], going))

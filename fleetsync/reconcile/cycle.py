@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Protocol, TypeVar
 
 from fleetsync.clock import Clock
@@ -232,10 +232,9 @@ class Cycle:
     async def _plan(self) -> Plan:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
         job = self._job
-        planned: Planned = await self._in_thread(lambda planner, selection: planner.plan(selection))
+        planned: Planned = await self._in_thread(lambda planner, selection: planner.plan(selection, self._listed))
         await job.mirror.wishes.evaluate(job.source.name, planned.selected, planned.plan.drift)
-        changes = tuple(change for change in planned.plan.changes if change.key.type in self._listed)
-        return replace(planned.plan, changes=changes)
+        return planned.plan
 
     async def _apply(self, cycle: CycleId, done: Done) -> None:
         job, plan, reviewed = self._job, done.plan, self._reviewed

@@ -1,6 +1,7 @@
 """Planning: the mirror against the declarations. No request is sent, nothing is written; it blocks, so use a thread."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -10,13 +11,15 @@ from fleetsync.config.settings import SourceSettings, WeakestGuard
 from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import UNKNOWN, Declaration, Wish, in_force, merge
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import Part, ResourceKey
+from fleetsync.core.model import Part, ResourceKey, ResourceType
 from fleetsync.core.path import Path, overlap
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare, dropped
+from fleetsync.mirror.scan import Scanned
 from fleetsync.mirror.selection import Row, Selection
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.details import WantedDetail
+from fleetsync.reconcile.spooled import Changes, Contradictions, Drifts, WantedDetails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +53,21 @@ class Planner:
         self._ages_s = ages_s
         self._longest_s = longest_s
 
-    def plan(self, selection: Selection) -> Planned:
-        """Return the plan; the same mirror and declarations give the same plan."""
-        draft = _Draft(self._source, self._settings)
+    def plan(self, selection: Selection, listed: Set[ResourceType] | None = None) -> Planned:
+        """Return the plan; the same mirror and declarations give the same plan.
+
+        It changes resources of `listed` types, None for all; what drifts of the others it says as well.
+        """
+        draft = _Draft(self._source, self._settings, listed)
         selected: list[Selected] = []
         for spec in self._specs():
-            claims = [self._claim(selection, one) for one in in_force(self._declarations, self._source.name, spec.type)]
-            selected += (claim.selected for claim in claims)
-            for row, mine, held in _claimed(selection, claims):
+            declarations = in_force(self._declarations, self._source.name, spec.type)
+            claims = self._claims(selection, spec, declarations)
+            for row, mine, held in claims.rows(selection):
                 draft.consider(spec, row, mine, held)
+            selected += claims.selected(draft.drifting)
         plan = draft.plan(basis(self._declarations), selection.known(self._source.name))
-        return Planned(plan=plan, selected=tuple(_with_drift(selected, plan)))
+        return Planned(plan=plan, selected=tuple(selected))
 
     def meets(self, selection: Selection, change: Change) -> bool:
         """Say whether a resource is there and has every value that a change wants."""
@@ -69,178 +76,201 @@ class Planner:
             return False
         return not dropped(change, declarable(self._source, self._settings.kind.specs[change.key.type], row))
 
-    def wanting_details(self, selection: Selection) -> list[WantedDetail]:
+    def wanting_details(self, selection: Selection) -> WantedDetails:
         """Return the resources of which a declaration wants a part that listings do not carry, and what of it."""
-        return [
-            WantedDetail(key=ResourceKey(self._source.name, spec.type, row.resource.id), part=part, paths=paths)
-            for spec in self._specs()
-            for part in spec.details
-            for row, paths in self._selected_for(selection, spec, part)
-        ]
+        wanted = WantedDetails()
+        for spec in self._specs():
+            for part in spec.details:
+                for row, paths in self._selected_for(selection, spec, part):
+                    key = ResourceKey(self._source.name, spec.type, row.resource.id)
+                    wanted.put(WantedDetail(key=key, part=part, paths=paths))
+        return wanted
 
     def _specs(self) -> Iterator[TypeSpec]:
         return (spec for spec in self._settings.kind.types if spec.type in self._settings.resources)
 
     def _selected_for(self, selection: Selection, spec: TypeSpec, part: Part) -> Iterator[tuple[Row, tuple[Path, ...]]]:
         """Yield the rows of which a declaration wants a part, with the paths that are wanted of it."""
-        wanted: list[tuple[Bitmap, list[Path]]] = []
+        wanted: dict[str, list[Path]] = {}
+        declarations: list[Declaration] = []
         for declaration in in_force(self._declarations, self._source.name, spec.type):
             writables = ((path, spec.writable_at(path)) for path in declaration.leaves)
             paths = [path for path, writable in writables if writable is not None and writable.part == part]
             if paths:
-                wanted.append((self._select(selection, declaration).matched, paths))
-        numbers = Bitmap()
-        for matched, _ in wanted:
-            numbers.add(matched)
+                wanted[declaration.name] = paths
+                declarations.append(declaration)
         # Rows that the same declarations select share one tuple.
-        known: dict[tuple[int, ...], tuple[Path, ...]] = {}
-        for row in selection.rows(numbers):
-            mine = tuple(index for index, (matched, _) in enumerate(wanted) if row.no in matched)
-            if mine not in known:
-                known[mine] = tuple(sorted({path for index in mine for path in wanted[index][1]}))
-            yield row, known[mine]
+        known: dict[tuple[str, ...], tuple[Path, ...]] = {}
+        for row, names in selection.rows(self._claims(selection, spec, declarations).scanned.rows()):
+            if names not in known:
+                known[names] = tuple(sorted({path for name in names for path in wanted[name]}))
+            yield row, known[names]
 
-    def _select(self, selection: Selection, declaration: Declaration) -> Selected:
-        if held := selection.stale(declaration, self._ages_s, self._longest_s):
-            return Selected(declaration=declaration.name, error=held)
-        return selection.select(self._source.name, declaration)
-
-    def _claim(self, selection: Selection, declaration: Declaration) -> "_Claim":
-        selected = self._select(selection, declaration)
-        if selected.error is None:
-            return _Claim(declaration=declaration, selected=selected, numbers=selected.matched)
-        # What it selects now is not known; what it had selected stays its own.
-        numbers = selection.selected_last(self._source.name, declaration)
-        return _Claim(declaration=declaration, selected=selected, numbers=numbers)
+    def _claims(self, selection: Selection, spec: TypeSpec, declarations: Sequence[Declaration]) -> "_Claims":
+        """Run the selectors of declarations; one that cannot be run keeps what it had selected."""
+        stale = {one.name: selection.stale(one, self._ages_s, self._longest_s) for one in declarations}
+        fresh = [one for one in declarations if stale[one.name] is None]
+        scanned = selection.scan(self._source.name, spec.type, fresh) if declarations else Scanned(matches={})
+        held: list[_Held] = []
+        for one in declarations:
+            # What it selects now is not known; what it had selected stays its own.
+            if (error := stale[one.name] or scanned.faults.get(one.name)) is not None:
+                numbers = selection.selected_last(self._source.name, one)
+                held.append(_Held(declaration=one, error=error, numbers=numbers))
+        return _Claims(declarations={one.name: one for one in declarations}, scanned=scanned, held=tuple(held))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
-    """A declaration and the rows that are its own: what it selects, or, while it is held, what it had selected."""
+class _Held:
+    """A declaration that is held, and the rows that it had selected before."""
 
     declaration: Declaration
-    selected: Selected
+    error: str
     numbers: Bitmap
 
 
-def _claimed(
-    selection: Selection, claims: Sequence[_Claim]
-) -> Iterator[tuple[Row, tuple[Declaration, ...], tuple[_Claim, ...]]]:
-    """Yield each row that a working declaration selects, with those, and with the held ones that had selected it."""
-    numbers = Bitmap()
-    for claim in claims:
-        numbers.add(claim.selected.matched)
-    for row in selection.rows(numbers):
-        mine = tuple(claim.declaration for claim in claims if row.no in claim.selected.matched)
-        held = tuple(claim for claim in claims if claim.selected.error is not None and row.no in claim.numbers)
-        yield row, mine, held
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claims:
+    """Declarations about one type, and the rows that are their own."""
+
+    declarations: Mapping[str, Declaration]
+    scanned: Scanned
+    held: tuple[_Held, ...]
+
+    def rows(self, selection: Selection) -> Iterator[tuple[Row, "_Owners", tuple[_Held, ...]]]:
+        """Yield each row that working declarations select, with those, and with the held ones that had selected it."""
+        # Rows that the same declarations select share their wish.
+        known: dict[tuple[str, ...], _Owners] = {}
+        for row, names in selection.rows(self.scanned.rows()):
+            owners = known.get(names) or known.setdefault(names, _owners(self.declarations[name] for name in names))
+            yield row, owners, tuple(one for one in self.held if row.no in one.numbers)
+
+    def selected(self, drifting: Mapping[str, int]) -> Iterator[Selected]:
+        """Yield what each declaration selects, and how many of those resources drift from it."""
+        errors = {one.declaration.name: one.error for one in self.held}
+        for name in self.declarations:
+            if name in errors:
+                yield Selected(declaration=name, error=errors[name])
+            else:
+                matched = self.scanned.matches[name]
+                yield Selected(declaration=name, matched=matched, drifting=drifting.get(name, 0))
 
 
-def _with_drift(selected: Iterable[Selected], plan: Plan) -> Iterator[Selected]:
-    """Count for every declaration how many resources drift from it."""
-    drifting: dict[str, set[ResourceKey]] = {}
-    for one in plan.drift:
-        for name in one.leaf.declarations:
-            drifting.setdefault(name, set()).add(one.key)
-    for match in selected:
-        match.drifting = len(drifting.get(match.declaration, ()))
-        yield match
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owners:
+    """The declarations that select a row, by priority, and what they want together."""
+
+    wish: Wish
+    priorities: Mapping[str, int]
+
+
+def _owners(declarations: Iterable[Declaration]) -> _Owners:
+    declarations = tuple(declarations)
+    return _Owners(wish=merge(declarations), priorities={one.name: one.priority for one in declarations})
 
 
 @dataclass(slots=True)
 class _Draft:
-    """A plan in the making: row by row, in any order."""
+    """A plan in the making: row by row, in any order. `drifting` counts resources by declaration."""
 
     source: Source
     settings: SourceSettings
-    changes: list[Change] = field(default_factory=list)
-    drift: list[Drift] = field(default_factory=list)
-    contradictions: list[tuple[ResourceKey, str]] = field(default_factory=list)
+    listed: Set[ResourceType] | None
+    changes: Changes = field(default_factory=Changes)
+    drift: Drifts = field(default_factory=Drifts)
+    contradictions: Contradictions = field(default_factory=Contradictions)
     unread: int = 0
-    wishes: dict[tuple[str, ...], Wish] = field(default_factory=dict)
+    drifting: Counter[str] = field(default_factory=Counter)
+    wishes: dict[tuple[Declaration, ...], Wish] = field(default_factory=dict)
     target: Target | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.target = self.source if isinstance(self.source, Target) else None
 
-    def consider(
-        self, spec: TypeSpec, row: Row, declarations: tuple[Declaration, ...], held: tuple[_Claim, ...]
-    ) -> None:
+    def consider(self, spec: TypeSpec, row: Row, owners: _Owners, held: tuple[_Held, ...]) -> None:
         """Take one row, and the declarations that select it, into the plan.
 
         A held declaration keeps what it would overrule from being written: its word is not known, and not nothing.
         """
-        names = tuple(declaration.name for declaration in declarations)
-        wish = self.wishes.get(names) or self.wishes.setdefault(names, merge(declarations))
-        key = ResourceKey(self.source.name, spec.type, row.resource.id)
+        wish = owners.wish
         document = declarable(self.source, spec, row)
         unmet = compare(wish, document, spec, known_parts(row))
-        if wish.contradictions:
-            self._hold(key, wish, unmet, document)
+        if not unmet and not wish.contradictions:
             return
-        priorities = {declaration.name: declaration.priority for declaration in declarations}
-        for part, leaves in unmet.items():
-            by_claim = [(leaf, _claim_on(leaf, priorities, held)) for leaf in leaves]
-            for leaf, claim in by_claim:
-                if claim is not None:
-                    by = f"declaration {claim.declaration.name} is held: {claim.selected.error}"
-                    self.drift.append(Drift(key=key, leaf=leaf, state=DriftState.HELD, by=by))
-            self._want(key, part, tuple(leaf for leaf, claim in by_claim if claim is None), row)
-        self.unread += any(leaf.actual is UNKNOWN for leaves in unmet.values() for leaf in leaves)
+        key = ResourceKey(self.source.name, spec.type, row.resource.id)
+        drift: list[Drift] = []
+        if wish.contradictions:
+            drift += self._held(key, wish, unmet, document)
+        else:
+            for part, leaves in sorted(unmet.items()):
+                by_claim = [(leaf, _claim_on(leaf, owners.priorities, held)) for leaf in leaves]
+                for leaf, claim in by_claim:
+                    if claim is not None:
+                        by = f"declaration {claim.declaration.name} is held: {claim.error}"
+                        drift.append(Drift(key=key, leaf=leaf, state=DriftState.HELD, by=by))
+                drift += self._wanted(key, part, tuple(leaf for leaf, claim in by_claim if claim is None), row)
+            self.unread += any(leaf.actual is UNKNOWN for leaves in unmet.values() for leaf in leaves)
+        for one in sorted(drift, key=lambda one: one.leaf.path):
+            self.drift.put(one)
+        self.drifting.update({name for one in drift for name in one.leaf.declarations})
 
-    def _hold(
+    def _held(
         self, key: ResourceKey, wish: Wish, unmet: Mapping[Part, tuple[Leaf, ...]], document: Mapping[str, object]
-    ) -> None:
+    ) -> Iterator[Drift]:
         """Hold a resource about which declarations disagree: nothing of it is written."""
-        self.contradictions += [(key, str(one)) for one in wish.contradictions]
+        for reason in sorted(map(str, wish.contradictions)):
+            self.contradictions.put(key, reason)
         for one in wish.contradictions:
             leaf = Leaf(
                 path=one.path, actual=actual_at(document, one.path), declared=UNKNOWN, declarations=one.declarations
             )
-            self.drift.append(Drift(key=key, leaf=leaf, state=DriftState.CONFLICT, by=" and ".join(one.files)))
+            yield Drift(key=key, leaf=leaf, state=DriftState.CONFLICT, by=" and ".join(one.files))
         disputed = {one.path for one in wish.contradictions}
-        rest = (leaf for leaves in unmet.values() for leaf in leaves if leaf.path not in disputed)
         by = " and ".join(wish.contradictions[0].files)
-        self.drift += [Drift(key=key, leaf=leaf, state=DriftState.HELD, by=f"{by} disagree") for leaf in rest]
+        for leaves in unmet.values():
+            for leaf in leaves:
+                if leaf.path not in disputed:
+                    yield Drift(key=key, leaf=leaf, state=DriftState.HELD, by=f"{by} disagree")
 
-    def _want(self, key: ResourceKey, part: Part, leaves: tuple[Leaf, ...], row: Row) -> None:
+    def _wanted(self, key: ResourceKey, part: Part, leaves: tuple[Leaf, ...], row: Row) -> Iterator[Drift]:
         known = tuple(leaf for leaf in leaves if leaf.actual is not UNKNOWN)
-        unknown = (leaf for leaf in leaves if leaf.actual is UNKNOWN)
-        self.drift += [Drift(key=key, leaf=leaf, state=DriftState.UNKNOWN) for leaf in unknown]
+        for leaf in leaves:
+            if leaf.actual is UNKNOWN:
+                yield Drift(key=key, leaf=leaf, state=DriftState.UNKNOWN)
         if not known:
             return
         guard = self.target.guard(part, row.resource) if self.target is not None else None
         if held := held_by(guard, self.settings):
-            self.drift += [Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known]
+            yield from (Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known)
         elif guard is not None:
-            self._change(Change(key=key, part=part, guard=guard, leaves=known), row)
+            yield from self._changed(Change(key=key, part=part, guard=guard, leaves=known), row)
 
-    def _change(self, change: Change, row: Row) -> None:
+    def _changed(self, change: Change, row: Row) -> Iterator[Drift]:
         """Take a change into the plan, but for the leaves that the service is known not to take."""
         objections = self.target.objections(change, row.resource) if self.target is not None else ()
         refused = {one.path: one for one in objections}
         for leaf in change.leaves:
             one = refused.get(leaf.path)
             state, by = (DriftState.PENDING, None) if one is None else (one.state, one.by)
-            self.drift.append(Drift(key=change.key, leaf=leaf, state=state, by=by))
+            yield Drift(key=change.key, leaf=leaf, state=state, by=by)
         leaves = tuple(leaf for leaf in change.leaves if leaf.path not in refused)
-        if leaves:
-            self.changes.append(replace(change, leaves=leaves))
+        if leaves and (self.listed is None or change.key.type in self.listed):
+            self.changes.put(replace(change, leaves=leaves))
 
     def plan(self, basis: str, known: int) -> Plan:
-        """Return the plan, sorted."""
+        """Return the plan."""
         return Plan(
             source=self.source.name,
             basis=basis,
-            changes=tuple(sorted(self.changes, key=lambda change: (change.key, change.part))),
-            drift=tuple(sorted(self.drift, key=lambda one: (one.key, one.leaf.path))),
-            contradictions=tuple(sorted(self.contradictions)),
+            changes=self.changes,
+            drift=self.drift,
+            contradictions=self.contradictions,
             known=known,
             unread=self.unread,
         )
 
 
-def _claim_on(leaf: Leaf, priorities: Mapping[str, int], held: Iterable[_Claim]) -> _Claim | None:
+def _claim_on(leaf: Leaf, priorities: Mapping[str, int], held: Iterable[_Held]) -> _Held | None:
     """Return the held declaration that would have a say in a leaf, were it not held."""
     priority = max(priorities[name] for name in leaf.declarations)
     for claim in held:

@@ -1,6 +1,6 @@
 """Plans in files: what `plan --out` writes, a person reviews, and `apply --plan` carries out exactly."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ class HeldDeclaration:
 def as_json(plans: Iterable[tuple[Plan, Sequence[HeldDeclaration]]]) -> dict[str, Any]:
     """Return plans as JSON, each with the declarations that are held in its source.
 
-    The same plan gives the same text. A value that is not there is left out.
+    The same plan gives the same text. A value that is not there is left out. Arrays as long as the plan are iterators:
+    a plan may be larger than memory.
     """
     return {"format": FORMAT, "sources": [_source_json(plan, held) for plan, held in plans]}
 
@@ -50,13 +51,13 @@ def _source_json(plan: Plan, held: Sequence[HeldDeclaration]) -> dict[str, Any]:
         "basis": plan.basis,
         "known": plan.known,
         "unread": plan.unread,
-        "changes": [_change_json(change) for change in plan.changes],
-        "held": [
+        "changes": (_change_json(change) for change in plan.changes),
+        "held": (
             {**_key_json(one.key), **_leaf_json(one.leaf), "state": one.state.value, "by": one.by}
             for one in plan.drift
             if one.state.value != "pending"
-        ],
-        "contradictions": [{**_key_json(key), "reason": reason} for key, reason in plan.contradictions],
+        ),
+        "contradictions": ({**_key_json(key), "reason": reason} for key, reason in plan.contradictions),
         "held_declarations": [asdict(one) for one in held],
     }
 
@@ -193,11 +194,9 @@ def still_valid(reviewed: Reviewed, fresh: Plan, is_met: Callable[[Change], bool
     """
     if reviewed.basis != fresh.basis:
         raise UnsafePlanError(f"the declarations changed since plan {reviewed.name} was made: plan again")
-    now = {(change.key, change.part): change for change in fresh.changes}
     changes: list[Change] = []
     skipped: list[ResourceKey] = []
-    for old in reviewed.changes:
-        new = now.get((old.key, old.part))
+    for old, new in _paired(sorted(reviewed.changes, key=_place), fresh.changes):
         both = _both(old.leaves, new.leaves) if new is not None else []
         if any(not _same(one, other) for one, other in both):
             skipped.append(old.key)
@@ -207,6 +206,20 @@ def still_valid(reviewed: Reviewed, fresh: Plan, is_met: Callable[[Change], bool
             leaves = tuple(leaf for _, leaf in both)
             changes.append(Change(key=new.key, part=new.part, guard=new.guard, leaves=leaves))
     return StillValid(changes=tuple(changes), skipped=tuple(skipped))
+
+
+def _paired(reviewed: Iterable[Change], fresh: Iterable[Change]) -> Iterator[tuple[Change, Change | None]]:
+    """Yield each reviewed change with the one of the same part that would be planned now. Both are sorted."""
+    waiting = iter(fresh)
+    new = next(waiting, None)
+    for old in reviewed:
+        while new is not None and _place(new) < _place(old):
+            new = next(waiting, None)
+        yield old, new if new is not None and _place(new) == _place(old) else None
+
+
+def _place(change: Change) -> tuple[ResourceKey, Part]:
+    return (change.key, change.part)
 
 
 def _both(old: Sequence[Leaf], new: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:

@@ -92,7 +92,7 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]], hands
             tally.troubles = 0
 
     async with together() as group:
-        Crew(group, iter(tuple(items)), try_it, hands)
+        Crew(group, iter(items), try_it, hands)
     return tally.failures
 
 

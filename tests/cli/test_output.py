@@ -51,6 +51,27 @@ def test_a_line_on_a_terminal_holds_what_it_holds_and_nothing_that_acts() -> Non
     assert terminal.getvalue() == "a [bold]\\n\n"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        1,
+        None,
+        "a\nb",
+        {"a": []},
+        {"a": {}},
+        [[], [1, [2]]],
+        {"a": [{"b": NASTY, "c": {"d": [1, None]}}, {}], "é": 1.5},
+    ],
+)
+def test_json_in_pieces_is_the_same_text(value: object) -> None:
+    assert "".join(output.json_pieces(value)) == output.json_text(value, indent=2)
+    items = [value, value]
+    assert "".join(output.json_pieces({"x": iter(items)})) == output.json_text({"x": items}, indent=2)
+    assert "".join(output.json_pieces({"x": iter(())})) == output.json_text({"x": []}, indent=2)
+
+
 def test_json_keeps_what_was_escaped_in_it() -> None:
     text = output.json_text({"id": NASTY, "name": "Tromsø 🌧", "half": "\ud800"}, indent=2)
 

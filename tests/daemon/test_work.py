@@ -1,10 +1,10 @@
 import asyncio
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fleetsync.cli.output import json_pieces
 from fleetsync.config.settings import Limits, Mode, WeakestGuard
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.plan import Plan
@@ -255,7 +255,7 @@ async def plan_of(rig: Rig, *plants: Plant) -> str:
         done = await Cycle(rig.job(plant, silent), write=False).run()
         assert done.plan is not None
         plans.append(done.plan)
-    return json.dumps(as_json((plan, ()) for plan in plans))
+    return "".join(json_pieces(as_json((plan, ()) for plan in plans)))
 
 
 async def test_a_reviewed_plan_is_applied_to_its_own_sources_only(rig: Rig, tmp_path: Path) -> None:

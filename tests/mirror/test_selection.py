@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.model import DEVICE, ResourceType
 from fleetsync.mirror.blank import faults_of
-from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.iot_central import KIND
 from tests.fakes.clock import FakeClock
 from tests.mirror.bench import Bench, page, resource
@@ -30,17 +30,34 @@ def declaration(where: str | None, type: ResourceType = DEVICE) -> Declaration:
     return Declaration(name="d", file="d.toml", line=1, leaves={}, where=where, type=type)
 
 
-def select(bench: Bench, where: str | None, source: str = "plant", type: ResourceType = DEVICE) -> Selected:
+def found_by(
+    bench: Bench, *declarations: Declaration, source: str = "plant"
+) -> tuple[dict[str, set[str]], dict[str, str]]:
+    """Return by declaration the ids that it selects, and what is wrong with it."""
     with bench.mirror.selection() as selection:
-        return selection.select(source, declaration(where, type))
+        scanned = selection.scan(source, DEVICE, declarations)
+        found: dict[str, set[str]] = {one.name: set() for one in declarations if one.name not in scanned.faults}
+        for row, names in selection.rows(scanned.rows()):
+            for name in names:
+                found[name].add(row.resource.id)
+        counts = {name: len(scanned.matches[name]) for name in found}
+        assert counts == {name: len(ids) for name, ids in found.items()}
+        for name in found:
+            assert len(Bitmap(dict(scanned.matches[name].chunks()))) == counts[name]
+        return found, scanned.faults
+
+
+def select(bench: Bench, where: str | None) -> str | None:
+    """Return what is wrong with a selector, which selects nothing then."""
+    _, faults = found_by(bench, declaration(where))
+    return faults.get("d")
 
 
 def ids(bench: Bench, where: str | None, **more: Any) -> list[str]:
     """Return what a selector selects."""
-    with bench.mirror.selection() as selection:
-        found = selection.select(more.get("source", "plant"), declaration(where))
-        assert found.error is None
-        return sorted(row.resource.id for row in selection.rows(found.matched))
+    found, faults = found_by(bench, declaration(where), **more)
+    assert faults == {}
+    return sorted(found["d"])
 
 
 @pytest.mark.parametrize(
@@ -98,11 +115,10 @@ async def test_a_selector_selects_what_it_says(fleet: Bench, where: str | None, 
 )
 async def test_a_selector_that_is_wrong_is_held_and_selects_nothing(fleet: Bench, where: str, reason: str) -> None:
     before = fleet.rows("SELECT * FROM resource")
-    found = select(fleet, where)
-    assert reason in (found.error or "")
-    assert len(found.matched) == 0
+    error = select(fleet, where)
+    assert reason in (error or "")
     assert fleet.rows("SELECT * FROM resource") == before
-    assert [fault for _, fault in faults_of([declaration(where)], [KIND], FakeClock())] == [found.error]
+    assert [fault for _, fault in faults_of([declaration(where)], [KIND], FakeClock())] == [error]
 
 
 async def test_a_right_selector_is_right_without_any_data() -> None:
@@ -110,8 +126,8 @@ async def test_a_right_selector_is_right_without_any_data() -> None:
 
 
 async def test_a_selector_that_fails_on_the_data_says_so(fleet: Bench) -> None:
-    assert "JSON" in (select(fleet, "json_extract(id, '$.x') = 1").error or "")
-    assert select(fleet, "first_seen_at > ago(id)").error
+    assert "JSON" in (select(fleet, "json_extract(id, '$.x') = 1") or "")
+    assert "30 days" in (select(fleet, "first_seen_at > ago(id)") or "")
 
 
 async def test_only_rows_of_the_source_that_are_there_are_selected(fleet: Bench) -> None:
@@ -157,7 +173,6 @@ async def test_ages_are_counted_from_the_last_complete_cycle(bench: Bench) -> No
 async def test_many_rows_come_in_the_order_of_their_numbers(bench: Bench) -> None:
     await bench.listed(page(*(f"d{number:04}" for number in range(1200))))
     with bench.mirror.selection() as selection:
-        found = selection.select("plant", declaration(None))
-        rows = list(selection.rows(found.matched))
-        assert [row.resource.id for row in rows] == [f"d{number:04}" for number in range(1200)]
+        rows = list(selection.rows(selection.scan("plant", DEVICE, [declaration(None)]).rows()))
+        assert [row.resource.id for row, _ in rows] == [f"d{number:04}" for number in range(1200)]
         assert selection.known("plant") == 1200
