@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from sqlalchemy import text
 
 from fleetsync.core.bitmap import CHUNK_BITS
 from fleetsync.core.model import DEVICE
@@ -111,7 +112,7 @@ async def test_one_of_two_hundred_that_is_slow_holds_only_itself(bench: Bench) -
     async with bench.mirror._writer.transaction() as transaction:
         for place, id in enumerate("abcd"):
             sql = f"UPDATE resource SET no = {place * CHUNK_BITS + 5} WHERE id = '{id}'"
-            await transaction._connection.exec_driver_sql(sql)
+            await transaction.run(text(sql))
     wanted = named(["id > ''"] * 200)
     wanted[130] = named(["'slow' <> id"] * 200)[130]
     reader = Costly(bench.path, bench.clock)
