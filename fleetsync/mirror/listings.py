@@ -100,6 +100,8 @@ class Listing:
     """How many the service counts itself; None where it does not."""
     passed_over: int = 0
     """How many are there and could not be read, or stored."""
+    missed: int | None = None
+    """How many of those that are known it did not show; None until it is complete."""
     first_passed_over: Unreadable | None = None
 
     @property
@@ -276,6 +278,7 @@ class Listings:
         """
         async with self._writer.transaction() as transaction:
             showing = await self._showing(transaction, going)
+            going.missed = showing.unseen
             nominates = accepted or showing.nominates
             going.is_doubted = not (accepted or showing.confirms)
             if showing.unseen and nominates:

@@ -22,6 +22,8 @@ async def bury(source: Source, going: Listing, mirror: Mirror, hands: Hands) -> 
     Where the list lags a read alone decides. Returns how many are gone. What a read finds is recorded as being there.
     """
     gone = 0
+    if not going.missed:
+        return gone
     while rows := await mirror.listings.missed(going, twice=True, most=_BATCH):
         for since in sorted({row.since for row in rows}):
             some = [row for row in rows if row.since == since]

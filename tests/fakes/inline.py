@@ -14,21 +14,16 @@ import pytest
 from fleetsync.mirror import thread
 from fleetsync.transport import threads
 
-Around = Callable[[Callable[[], Any]], Any]
-"""Calls what it is given, and may do something before, after or instead of it."""
-
 
 class _Queue:
     """Stands for the queue of the writer's thread: what is put into it is done."""
-
-    around: Around = staticmethod(lambda function: function())
 
     def put(self, asked: tuple["asyncio.Future[Any]", Callable[[], Any]] | None) -> None:
         if asked is None:
             return
         future, function = asked
         try:
-            result = self.around(function)
+            result = function()
         except BaseException as error:  # noqa: BLE001 -- it belongs to the one who waits
             future.set_exception(error)
         else:
@@ -52,9 +47,8 @@ class _AtOnce:
         self.start = target
 
 
-def run_inline(monkeypatch: pytest.MonkeyPatch, around: Around | None = None) -> None:
-    """Let everything that has a thread of its own do without; `around` is called with each call of the database."""
-    queue = _Queue if around is None else type("_Queue", (_Queue,), {"around": staticmethod(around)})
-    monkeypatch.setattr(thread, "SimpleQueue", queue)
+def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everything that has a thread of its own do without."""
+    monkeypatch.setattr(thread, "SimpleQueue", _Queue)
     monkeypatch.setattr(thread, "threading", SimpleNamespace(Thread=_NoThread))
     monkeypatch.setattr(threads, "threading", SimpleNamespace(Thread=_AtOnce))

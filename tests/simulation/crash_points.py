@@ -34,6 +34,7 @@ from tests.simulation.history import memory
 from tests.simulation.place import Place
 from tests.simulation.process import Life, Process, is_ours
 from tests.simulation.rest import changes, content, judge_writes, what_is_wrong, writes_seen
+from tests.simulation.sizes import TINY
 from tests.simulation.world import ACCEPTS, World
 
 RESTART_S = 5.0
@@ -109,7 +110,7 @@ class Play:
     def __init__(self, scenario: Scenario, template: Path) -> None:
         self.scenario = scenario
         self._folder = Path(tempfile.mkdtemp(prefix="fleetsync-crash-", dir=memory()))
-        self.world = World(self._folder, template, scenario.seed, scenario.kinds, is_small=True)
+        self.world = World(self._folder, template, scenario.seed, scenario.kinds, TINY)
         self.world.network.lost_with_its_process = 0.0
         self.replies: list[Reply] = []
         self._step = 0

@@ -21,14 +21,16 @@ from tests.simulation.place import Place
 from tests.simulation.places import KINDS
 from tests.simulation.process import STOP_S, is_ours
 from tests.simulation.rest import changes, content, judge_writes, what_is_wrong, writes_seen
-from tests.simulation.world import LOOK_S, World
+from tests.simulation.sizes import TINY, size_of
+from tests.simulation.world import World
 
+_GOING = "SELECT id FROM cycle WHERE source = ? AND finished_at IS NULL"
 HOUR_S = 3600.0
 RESTART_S = 5.0
 BOUND_S = 6 * HOUR_S
 """So long after the last fault everything has converged: holds and pauses of an hour, and a few cycles after that."""
-_STEP_S = 600.0
-_SHORT_STEP_S = 130.0
+_STEP_S = 10.0
+"""So long after the shortest interval it is looked again whether all is well."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,10 +64,10 @@ class History:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"fleetsync-{seed}-", dir=memory()))
         self._kill_at_point = kill_at_point
-        self.world = World(self._folder, template, seed, kinds, is_small=kill_at_point is not None)
+        self.world = World(self._folder, template, seed, kinds, TINY if kill_at_point is not None else size_of(seed))
         self.mischief = Mischief(self.world)
         self._points = 0
-        self._next_look_s = LOOK_S
+        self._next_look_s = self.world.size.look_s
 
     def run(self) -> Told:
         """Let it happen, and return what came of it."""
@@ -123,7 +125,7 @@ class History:
             self.mischief.pause(process)
             if agenda.now_s >= self._next_look_s:
                 world.look()
-                self._next_look_s = agenda.now_s + LOOK_S
+                self._next_look_s = agenda.now_s + world.size.look_s
 
     def _kill_once(self, point: int) -> None:
         process = self.world.start()
@@ -154,10 +156,13 @@ class History:
             if place.mode == "manual":
                 self._apply_often(place, began_s + BOUND_S)
         wrong: list[str] = []
+        step_s = min(place.interval_s for place in world.places) + _STEP_S
         while agenda.now_s < began_s + BOUND_S:
-            self._live_until(agenda.now_s + (_STEP_S if self._kill_at_point is None else _SHORT_STEP_S))
+            self._live_until(agenda.now_s + step_s)
             if world.verdicts.violations:
                 return None
+            if world.size is not TINY:
+                world.look()
             wrong = what_is_wrong(world)
             if not wrong:
                 world.verdicts.tested[CONVERGENCE] += 1
@@ -181,17 +186,30 @@ class History:
 
     def _expect_nothing_new(self) -> None:
         """P6: cycles that find nothing new change nothing."""
-        world, agenda = self.world, self.world.agenda
+        world = self.world
         process = world.process
-        longest_s = max(place.interval_s for place in world.places)
         # What converged just now may still be on its way into the books.
-        self._live_until(agenda.now_s + 2 * longest_s)
+        self._live_through_a_cycle()
         if process is None or process is not world.process or world.verdicts.violations:
             return
         before, writes = content(process), writes_seen(world)
-        self._live_until(agenda.now_s + 1.3 * longest_s + 60.0)
+        self._live_through_a_cycle()
         changed, sent = changes(before, content(process)), writes_seen(world) - writes
         world.verdicts.check("P6", not changed and not sent, f"{sent} writes, and changes in {changed}")
+
+    def _live_through_a_cycle(self) -> None:
+        """Let every source end a cycle that it began after this, and have a moment for what is left to do."""
+        world, agenda = self.world, self.world.agenda
+        began_s, bound_s = agenda.now_s, 3 * max(place.interval_s for place in world.places) + HOUR_S
+        process = world.process
+        left = {
+            place.name: world.cycles_ended[place.name] + (2 if process and process.rows(_GOING, place.name) else 1)
+            for place in world.places
+        }
+        while any(world.cycles_ended[name] < count for name, count in left.items()):
+            if agenda.now_s > began_s + bound_s or world.verdicts.violations:
+                break
+            self._live_until(agenda.now_s + 20.0)
 
     def _stop(self) -> None:
         world, process = self.world, self.world.process

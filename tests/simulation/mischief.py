@@ -13,10 +13,6 @@ from tests.simulation.episodes import Episode
 from tests.simulation.process import Process
 from tests.simulation.world import World
 
-ALWAYS = 3
-"""So many sorts of each history follow from the number of its seed."""
-_HOUR_S = 3600.0
-
 
 class Mischief:
     """The mischief of one history."""
@@ -37,11 +33,12 @@ class Mischief:
     def plan(self) -> float:
         """Put everything on the agenda, and return when it is over."""
         agenda, random = self.world.agenda, self.random
-        sorts = sorted(episodes.ALL)
-        first = self.world.seed * ALWAYS
-        chosen = [sorts[(first + number) % len(sorts)] for number in range(ALWAYS)]
-        chosen += random.sample(sorts, random.randrange(4))
-        self.until_s = agenda.now_s + random.uniform(1.0, 2.5) * _HOUR_S
+        size = self.world.size
+        chosen = [
+            *_drawn(self.world.seed, size.sorts),
+            *random.sample(sorted(episodes.ALL), random.randint(0, size.by_chance)),
+        ]
+        self.until_s = agenda.now_s + random.uniform(*size.mischief_s)
         for name in chosen:
             # Whoever comes first has something to spoil: a first listing takes its time.
             agenda.at(random.uniform(0.0, 0.7) * self.until_s, self._beginning(name, episodes.ALL[name]))
@@ -70,7 +67,7 @@ class Mischief:
                 place.operate(random)
             self._operate_later()
 
-        agenda.after(random.expovariate(1 / 300.0), operate)
+        agenda.after(random.expovariate(1 / self.world.size.operate_s), operate)
 
     # For the episodes
 
@@ -141,3 +138,13 @@ class Mischief:
     def send(self, number: signal.Signals) -> bool:
         """Send the process a signal."""
         return self.process is not None and self.process.signal(number)
+
+
+def _drawn(seed: int, count: int) -> list[str]:
+    """Return sorts for a seed: a row of seeds has them all, and the next row has them in another company."""
+    sorts = sorted(episodes.ALL)
+    found = []
+    for number in range(seed * count, (seed + 1) * count):
+        turn, place = divmod(number, len(sorts))
+        found.append(Random(turn).sample(sorts, len(sorts))[place])
+    return found

@@ -15,6 +15,7 @@ import msgspec
 
 from fleetsync.simulator import Cloud, LogLine, SimRequest, SimResponse, WriteRecord, parse_faults
 from tests.simulation.network import Weather
+from tests.simulation.sizes import TINY, Size
 
 Key = tuple[str, str]
 """Type and id of a resource, as the product names them."""
@@ -71,11 +72,10 @@ class Place:
     faults: ClassVar[Sequence[str]] = ()
     """Simulated faults that only this kind knows."""
 
-    def __init__(
-        self, name: str, port: int, random: Random, now: Callable[[], float], *, is_small: bool = False
-    ) -> None:
+    def __init__(self, name: str, port: int, random: Random, now: Callable[[], float], size: Size) -> None:
         self.name = name
-        self.is_small = is_small
+        self.size = size
+        self.is_small = size is TINY
         self.random = random
         self.weather = Weather(latency_s=random.choice((0.002, 0.02, 0.02, 0.2, 0.6)))
         self.port = port
@@ -87,7 +87,7 @@ class Place:
         self.url = f"http://127.0.0.1:{port}"
         self.rates = {name: round(most * random.uniform(0.3, 1.0), 3) for name, most in self.operations.items()}
         self.bursts = {name: random.choice((1, 1, 2, 5)) for name in self.operations}
-        self.interval_s = 120 if is_small else random.choice((120, 300, 300, 900))
+        self.interval_s = random.choice(size.intervals_s)
         self.mode = random.choice(("enforce", "enforce", "enforce", "manual", "observe"))
         self.max_writes = random.choice(("30%", "100%"))
         self.wishes: list[Wish] = []
@@ -216,7 +216,7 @@ class Place:
 
     def fleet_size(self) -> int:
         """Return how many devices it begins with."""
-        return 3 if self.is_small else self.random.randint(8, 30)
+        return self.random.randint(*self.size.devices)
 
     def handle(self, request: SimRequest) -> SimResponse:
         """Answer a request."""

@@ -55,7 +55,8 @@ class Hub(Place):
         self.secrets = [policy.key for policy in cloud.hub.doorman.policies.values()]
         self.token = cloud.hub.doorman.connection_string()
         for id in random.sample(_ODD, 1 if self.is_small else 2):
-            cloud.hub.add_device(id)
+            if id not in cloud.hub.state.registry.ids:
+                cloud.hub.add_device(id)
         return cloud
 
     def answer(self, request: SimRequest) -> SimResponse:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import multiprocessing
 import sys
@@ -11,25 +12,26 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import structlog
-from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fleetsync import log
-from fleetsync.mirror import engine
+from fleetsync.mirror import engine, thread
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
 from fleetsync.wiring import service, sources
 from tests.fakes.clock import FakeClock
 from tests.fakes.inline import run_inline
 from tests.simulation.crash_points import Play, Played, Scenario
+from tests.simulation.database import Engines, queue_with
 from tests.simulation.history import History, Told, memory
 from tests.simulation.place import Place
 from tests.simulation.places import KINDS
 from tests.simulation.world import World
+
+T = TypeVar("T")
 
 
 class Stage:
@@ -38,6 +40,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self._template = folder / "empty.db"
         self._world: World | None = None
+        self._count = 0
         asyncio.run(self._make_template())
 
     async def _make_template(self) -> None:
@@ -49,14 +52,21 @@ class Stage:
         history = History(seed, self._template, kinds=kinds, kill_at_point=kill_at_point)
         self._world = history.world
         log.configure("info", "json", history.world)  # type: ignore[arg-type]  # it writes and flushes
-        return history.run()
+        return self._collected(history.run())
 
     def play(self, scenario: Scenario) -> Played:
         """Play a scenario with all of its crashes."""
         play = Play(scenario, self._template)
         self._world = play.world
         log.configure("info", "json", play.world)  # type: ignore[arg-type]  # as above
-        return play.run()
+        return self._collected(play.run())
+
+    def _collected(self, result: T) -> T:
+        self._count += 1
+        if self._count % _COLLECT == 0:
+            self._world = None
+            gc.collect()
+        return result
 
     def around(self, function: Callable[[], Any]) -> Any:
         """Call the database as the process that runs now."""
@@ -70,30 +80,31 @@ class Stage:
         return self._world.process.session(**options)
 
 
-class _Compiled:
-    """Makes engines that know each other's compiled statements: a third of what a process costs is to compile them."""
+_COLLECT = 24
+"""After so many histories the circles that they leave behind are looked for; while they go on it would only cost time."""
 
-    def __init__(self, create: Callable[..., AsyncEngine]) -> None:
-        self._create = create
-        self._first: Engine | None = None
 
-    def __call__(self, *arguments: Any, **more: Any) -> AsyncEngine:
-        """Stand for `create_async_engine`."""
-        made = self._create(*arguments, **more)
-        first = self._first = self._first or made.sync_engine
-        made.sync_engine.dialect = made.sync_engine.pool._dialect = first.dialect
-        made.sync_engine._compiled_cache = first._compiled_cache
-        return made
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
     """Give a place to run histories at: no threads, no sockets, no sleeping, until the end of the block."""
-    with tempfile.TemporaryDirectory(dir=memory()) as folder, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory(dir=memory()) as folder, pytest.MonkeyPatch.context() as patch, _uncollected():
         made = Stage(Path(folder))
         patch.setattr(tempfile, "tempdir", folder)
-        run_inline(patch, made.around)
-        patch.setattr(engine, "create_async_engine", _Compiled(engine.create_async_engine))
+        run_inline(patch)
+        patch.setattr(thread, "SimpleQueue", queue_with(made.around))
+        patch.setattr(engine, "create_engine", Engines())
         patch.setattr(service, "open_session", made.session)
         patch.setattr(sources, "open_session", made.session)
         try:

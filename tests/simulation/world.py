@@ -19,12 +19,11 @@ from tests.simulation.network import Exchange, Network, Watchers
 from tests.simulation.place import Asked, Key, Place
 from tests.simulation.process import Life, Machine, Process, daemon, open_reader
 from tests.simulation.rates import Rates
+from tests.simulation.sizes import TINY, Size
 from tests.simulation.trace import Trace
 from tests.simulation.writing import Writing
 
 FIRST_PORT = 8001
-LOOK_S = 1800.0
-"""So often a person looks at what `status` says."""
 ACCEPTS = re.compile(r"`fleetsync confirm (\S+) --(writes|gone) (\d+)`")
 _ERRORS = re.compile(r"program\.failed|watchdog\.starved")
 _LONGEST_PAUSE_S = 3600.0 * 1.1
@@ -33,10 +32,9 @@ _LONGEST_PAUSE_S = 3600.0 * 1.1
 class World:
     """Places, machine and watchers. `around` is what the database is called through, whichever process calls."""
 
-    def __init__(
-        self, folder: Path, template: Path, seed: int, kinds: tuple[type[Place], ...], *, is_small: bool
-    ) -> None:
+    def __init__(self, folder: Path, template: Path, seed: int, kinds: tuple[type[Place], ...], size: Size) -> None:
         self.seed = seed
+        self.size = size
         self.random = Random(seed)
         self.agenda = Agenda()
         self.verdicts = Verdicts()
@@ -46,7 +44,7 @@ class World:
         self.process: Process | None = None
         self.happened: Counter[str] = Counter()
         """How often each sort of mischief was done, by name; what happens to single requests the network counts."""
-        self.places = self._places(kinds, is_small=is_small)
+        self.places = self._places(kinds)
         self.watching = {place.name: _Watch(place, self.verdicts) for place in self.places}
         self.network.watchers = Watchers(
             strays=lambda text: self.verdicts.blame("P8", text),
@@ -70,25 +68,25 @@ class World:
         self.step_at_s = -1e9
         self.completed_s: dict[str, float] = {}
         """When each source's last complete cycle ended."""
+        self.cycles_ended: Counter[str] = Counter()
         self.more_toml = ""
         self.broken_toml = ""
         self.declared: dict[str, str] = {}
         shutil.copyfile(template, self.machine.database)
         self.write_configuration()
 
-    def _places(self, kinds: tuple[type[Place], ...], *, is_small: bool) -> list[Place]:
+    def _places(self, kinds: tuple[type[Place], ...]) -> list[Place]:
         random = self.random
-        chosen = list(kinds) if is_small else [random.choice(kinds) for _ in range(random.choice((1, 1, 2, 2, 3)))]
+        count = random.choice(self.size.places)
+        chosen = [random.choice(kinds) for _ in range(count)] or list(kinds)
         places = []
         for number, kind in enumerate(chosen):
             name = f"{kind.kind.replace('-', '')}{number}"
-            place = kind(
-                name, FIRST_PORT + number, Random(random.random()), self.machine.service_now, is_small=is_small
-            )
+            place = kind(name, FIRST_PORT + number, Random(random.random()), self.machine.service_now, self.size)
             place.wishes = [wish for wish in place.all_wishes() if random.random() < 0.8]
             if not number:
                 place.mode = "enforce"  # somebody has to write
-            if is_small:
+            if self.size is TINY:
                 place.wishes, place.max_writes = list(place.all_wishes()), "100%"
             place.ever = set(place.truth())
             self.network.connect(place)
@@ -147,6 +145,7 @@ class World:
         self.log.append(line)
         if '"cycle.finished"' in line:
             told = json.loads(line)
+            self.cycles_ended[told["source"]] += 1
             if told["complete"]:
                 self.completed_s[told["source"]] = self.agenda.now_s
         elif _ERRORS.search(line):
@@ -251,7 +250,8 @@ class World:
         rows = process.rows("SELECT name, error FROM source WHERE error IS NOT NULL AND configured")
         for name, error in rows:
             place = self.watching[name].place if name in self.watching else None
-            if place is not None and self.agenda.now_s - place.lied_s > 7200.0:
+            caution_s = 2.2 * place.interval_s if self.is_quiet and place is not None else 7200.0
+            if place is not None and self.agenda.now_s - place.lied_s > caution_s:
                 self.accept(error)
         if self.is_quiet:
             for (name,) in process.rows("SELECT name FROM source WHERE paused"):
