@@ -141,6 +141,7 @@ def _select(view: _TypeView) -> str:
     where = f"WHERE r.type = '{view.type}' AND r.gone_at IS NULL"
     if view.type == DEVICE:
         return f"SELECT {', '.join(_DEVICES)} {_FROM} {where}"
+    where += " AND r.type <> 'device'"  # in the words of the index `resource_of_type`
     own = (f"{_expression(by_kind)} AS {name}" for name, by_kind in view.columns.items())
     columns = ("r.source", "r.id", "r.display_name", "r.etag", "r.document", *own)
     rest = ("r.first_seen_at", "r.changed_at", *OBSERVED)

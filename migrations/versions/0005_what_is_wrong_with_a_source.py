@@ -1,4 +1,4 @@
-"""What is wrong with a source, since when, and when it is asked again; what is on record of listings.
+"""What is wrong with a source, since when, and when it is asked again; what is on record of listings; indexes.
 
 Revision ID: 0005
 Revises: 0004
@@ -11,6 +11,14 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+
+_INDEXES = (
+    ("resource_of_type", "resource", ["type", "source"], "type <> 'device'"),
+    ("resource_disabled", "resource", ["source", "id"], "NOT enabled"),
+    ("resource_gone", "resource", ["gone_at"], "gone_at IS NOT NULL"),
+    ("event_by_time", "event", ["at"], None),
+    ("write_not_done", "write", ["id"], "outcome NOT IN ('applied', 'already')"),
+)
 
 
 def upgrade() -> None:
@@ -37,3 +45,6 @@ def upgrade() -> None:
         "listing",
         sa.Column("cited_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite"), nullable=True),
     )
+    for name, table, columns, condition in _INDEXES:
+        where = None if condition is None else sa.text(condition)
+        op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
