@@ -15,7 +15,8 @@
         │   ├── ThrottledError      429, or a documented equivalent; `retry_after_s`
         │   │   └── QuotaSpentError the quota of a day, until the next UTC day
         │   ├── UnreachableError    no answer, or none in time; `sent`: may have been carried out
-        │   └── ServerFaultError    500, 502, 503, 504, 408
+        │   ├── ServerFaultError    500, 502, 503, 504, 408
+        │   └── CircuitOpenError    the source does not answer, so it is left alone until its next probe; `fault`
         └── TerminalError           the same request will fail again
             ├── AuthError           401, 403, and what the token service refuses
             ├── InvalidResponseError  2xx that is not what was promised; links and redirects elsewhere
@@ -186,6 +187,30 @@ class UnreachableError(TransientError):
 
 class ServerFaultError(TransientError):
     """The service failed; what it did with the request is not known."""
+
+
+class CircuitOpenError(TransientError):
+    """The source is known not to answer: until its next probe nothing is sent to it.
+
+    `fault` is the class of what is wrong, as in the view `sources`. What opened the circuit is the cause; where that
+    was the very request, `sent` and the rest are of its failure.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fault: str,
+        cause: TransientError | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            sent=cause is not None and cause.sent,
+            status=None if cause is None else cause.status,
+            code=None if cause is None else cause.code,
+            request_id=None if cause is None else cause.request_id,
+        )
+        self.fault = fault
 
 
 class TerminalError(SourceError):

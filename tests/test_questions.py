@@ -22,6 +22,7 @@ from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.simulator import KINDS, Cloud, Options
 from fleetsync.simulator.arm.fleet import CATALOG_NAME, PILOT, RETUNED
 from fleetsync.simulator.arm.routes import DEVICE
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.http import Request
 from fleetsync.wiring.configuration import longest_ages_s, read_configuration
 from fleetsync.wiring.sources import source_rows
@@ -182,6 +183,7 @@ async def live(world: World) -> None:
             source=load(one.kind.name).connect(endpoint),
             settings=one,
             meter=world.http,
+            circuit=Circuit(world.clock),
             mirror=mirror,
             clock=world.clock,
             declarations=configuration.declared.declarations,

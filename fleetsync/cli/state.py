@@ -19,7 +19,9 @@ from fleetsync.errors import Problem
 from fleetsync.mirror.lock import is_locked, lock_file
 from fleetsync.mirror.reader import Reader, reading
 
-_SOURCES = "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error"
+_SOURCES = (
+    "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error, fault, fault_since, probe_at"
+)
 _CYCLES = ", ".join(("id, source, started_at, finished_at, outcome, complete", *COUNTS, "error"))
 _DOUBTED = (
     "listings WHERE id IN (SELECT MAX(id) FROM listings WHERE state IN ('complete', 'refused') GROUP BY source, type)"
@@ -193,7 +195,9 @@ def show(found: dict[str, Any]) -> None:
     at = datetime.datetime.fromisoformat(found["at"])
     columns = ("source", "state", "mode", "listed", "next", "known", "drifting", "last cycle")
     output.table(columns, (_row(one, at) for one in found["sources"]))
-    _show_sources(found["sources"], at)
+    for one in found["sources"]:
+        for text in _texts(one, at):
+            output.line((f"{one['name']}: ", "bold"), text)
     if found["drift"]:
         output.line("drift: ", ", ".join(f"{count} {state}" for state, count in found["drift"].items()))
     for one in found["held"]:
@@ -216,14 +220,18 @@ def show(found: dict[str, Any]) -> None:
         output.line(("warning: ", "yellow"), warning)
 
 
-def _show_sources(sources: list[dict[str, Any]], at: datetime.datetime) -> None:
-    for one in sources:
-        for text in usage.texts(one, at):
-            output.line((f"{one['name']}: ", "bold"), text)
-        if one["error"]:
-            output.line((f"{one['name']}: ", "bold"), one["error"])
-        if one["waits_for"]:
-            output.line((f"{one['name']}: ", "bold"), f"waits for {one['waits_for']}")
+def _texts(one: dict[str, Any], at: datetime.datetime) -> Iterator[str]:
+    """Yield what a person wants to know of a source besides its row."""
+    yield from usage.texts(one, at)
+    if one["error"]:
+        yield one["error"]
+    if one["fault"]:
+        since = datetime.datetime.fromisoformat(one["fault_since"])
+        yield f"{one['fault']} fault for {lasting(max(0.0, (at - since).total_seconds()))}, since {one['fault_since']}"
+    if one["probe_at"] and datetime.datetime.fromisoformat(one["probe_at"]) > at:
+        yield f"is asked again at {one['probe_at']}; nothing is sent before"
+    if one["waits_for"]:
+        yield f"waits for {one['waits_for']}"
 
 
 def _running(process: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 _SPREAD = 0.1
 _FIRST_RETRY_S = 300.0
-_LONGEST_S = 3600.0
 
 
 def pause_s(interval_s: float, chance: float) -> float:
@@ -21,8 +20,8 @@ def first_pause_s(interval_s: float, chance: float) -> float:
 def retry_pause_s(interval_s: float, failures: int, chance: float) -> float:
     """Return the seconds to the next try after `failures` cycles that failed one after the other (at least 1).
 
-    It doubles from a quarter of the interval, at first at most five minutes, in the end an hour or the interval,
-    whichever is longer; 10 % either way.
+    That is for what failed although the source answers: one bad type makes no other wait for longer than ever. It
+    doubles from a quarter of the interval, at first at most five minutes, to the interval; 10 % either way.
     """
-    first_s, longest_s = min(interval_s / 4, _FIRST_RETRY_S), max(interval_s, _LONGEST_S)
-    return pause_s(min(longest_s, first_s * 2 ** min(failures - 1, 16)), chance)
+    first_s = min(interval_s / 4, _FIRST_RETRY_S)
+    return pause_s(min(interval_s, first_s * 2 ** min(failures - 1, 16)), chance)

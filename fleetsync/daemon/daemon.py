@@ -143,7 +143,7 @@ class Daemon:
     async def _mind_connected(self, settings: SourceSettings, turn: Turn) -> None:
         async with self._parts.connect(settings) as link:
             self._jobs[settings.name] = make_job = partial(self._job, settings, link)
-            charge = Charge(settings=settings, make_job=make_job, expires_at=link.expires_at)
+            charge = Charge(settings=settings, make_job=make_job, circuit=link.circuit, expires_at=link.expires_at)
             await Loop(charge, turn, self._around).run()
 
     def _job(self, settings: SourceSettings, link: Link, report: Report) -> Job:

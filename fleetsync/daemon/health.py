@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from fleetsync.core.words import counted
 from fleetsync.errors import FleetsyncError, MirrorError
 from fleetsync.log import get_log
-from fleetsync.reconcile.endings import state_of
+from fleetsync.reconcile.endings import source_fault_of, state_of
 
 _WARNINGS_DAYS = (0, 1, 7, 30)
 
@@ -40,7 +40,9 @@ class Health:
             if unrecorded := [str(error) for error in errors if isinstance(error, MirrorError)]:
                 self._unrecorded[source] = unrecorded[0]
             if before != reason:
-                get_log(source=source).error("source.down", error="; ".join(map(str, errors)), reason=reason)
+                fault = next(filter(None, map(source_fault_of, errors)), None)
+                said = {"fault": fault.value} if fault else {}
+                get_log(source=source).error("source.down", error="; ".join(map(str, errors)), reason=reason, **said)
         elif before is not None:
             get_log(source=source).info("source.up")
         self._say()

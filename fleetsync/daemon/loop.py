@@ -19,6 +19,7 @@ from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Report, silent
+from fleetsync.transport.breaking import Circuit
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class Charge:
 
     settings: SourceSettings
     make_job: Callable[[Report], Job]
+    circuit: Circuit
     expires_at: Callable[[], datetime.datetime | None]
 
 
@@ -91,6 +93,7 @@ class Loop:
     async def run(self) -> None:
         """Go on until there are no more turns. What goes wrong in a cycle is noted and tried again later."""
         wait_s = first_pause_s(self._charge.settings.interval_s, self._around.clock.jitter())
+        wait_s = max(wait_s, self._charge.circuit.wait_s)
         while True:
             await self._rest(wait_s)
             done = await attempt(self._cycle(), source=self._name)
@@ -122,8 +125,14 @@ class Loop:
             return await Cycle(job, write=job.settings.mode is Mode.ENFORCE).run()
 
     def _pause_s(self, error: FleetsyncError | None) -> float:
-        """Return the seconds until the next cycle, after one that ended with `error`."""
+        """Return the seconds until the next cycle, after one that ended with `error`.
+
+        One source that does not answer is asked again when its circuit says so, by the first request of a cycle.
+        """
         interval_s, chance = self._charge.settings.interval_s, self._around.clock.jitter()
+        if probe_s := self._charge.circuit.wait_s:
+            self._failures = 0
+            return probe_s
         if error is None or isinstance(error, UnsafePlanError):
             # What a safety limit refused waits for a person: trying more often helps nobody.
             self._failures = 0

@@ -12,6 +12,7 @@ from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
 from fleetsync.reconcile.cycle import Job, Meter
 from fleetsync.reconcile.progress import Report, silent
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.limiter import ScopeUsage
 
 
@@ -30,6 +31,7 @@ class Link:
 
     source: Source
     meter: Meter
+    circuit: Circuit
     expires_at: Callable[[], datetime.datetime | None]
 
 
@@ -41,6 +43,7 @@ def job_of(
         source=link.source,
         settings=settings,
         meter=link.meter,
+        circuit=link.circuit,
         mirror=mirror,
         clock=clock,
         declarations=orders.declarations,

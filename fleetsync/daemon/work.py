@@ -209,6 +209,7 @@ class Work:
         if await self._mirror.cycles.is_paused(name):
             raise NotYetError(f"source {name} is paused: `fleetsync resume {name}` lets it go on")
         async with turn.taken():
+            job.circuit.probe_now()
             done = await Cycle(job, write=write, reviewed=reviewed).run()
             return _cut_short(name, done) if turn.is_ending else reply_of(done, write=write)
 

@@ -5,15 +5,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, literal, or_, select, update
 
 from fleetsync.clock import Clock
+from fleetsync.core.breaker import FaultClass, StoredBreaker
 from fleetsync.core.counts import Counts
 from fleetsync.core.model import CycleId
 from fleetsync.core.words import counted
 from fleetsync.errors import ConfigError, FleetsyncError, Problem, UsageError
 from fleetsync.mirror.engine import Writer
-from fleetsync.mirror.tables import coverage, cycle, listing, metadata, source
+from fleetsync.mirror.tables import UtcDateTime, coverage, cycle, listing, metadata, source
 
 # The last listing of each type that came to its end, where it was refused.
 _LAST = (
@@ -43,13 +44,18 @@ class SourceRow:
 class Ending:
     """How a cycle ended: `outcome` is `done`, or what cut it short; `complete` says that every type was listed.
 
-    `state` None: how the source is, is as it was before, and so is its error.
+    `state` None: how the source is, is as it was before, and so are its error and its fault. `fault` is the class of
+    what is wrong with the source, None where nothing is, and `probe_at` the instant before which nothing is sent, if
+    there is one. `breaker` is the open circuit, which has the say on both.
     """
 
     outcome: str
     complete: bool
     state: str | None
     error: str | None = None
+    fault: FaultClass | None = None
+    breaker: StoredBreaker | None = None
+    probe_at: datetime | None = None
 
 
 class Cycles:
@@ -106,7 +112,7 @@ class Cycles:
             known = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == name)
             values: dict[str, Any] = {"known": known.scalar_subquery()}
             if ending.state is not None:
-                values |= {"state": ending.state, "error": ending.error}
+                values |= {"state": ending.state, "error": ending.error, **_fault(ending, at)}
             if ending.complete:
                 values["last_complete_at"] = at
             await transaction.run(update(source).where(source.c.name == name).values(values))
@@ -203,6 +209,21 @@ class Cycles:
     async def _set(self, name: str, **values: Any) -> None:
         async with self._writer.transaction() as transaction:
             await transaction.run(update(source).where(source.c.name == name).values(values))
+
+
+def _fault(ending: Ending, at: datetime) -> dict[str, Any]:
+    """Return the columns that say what is wrong; what was wrong before, in whatever way, is wrong since then."""
+    breaker = ending.breaker
+    fault = ending.fault if breaker is None else breaker.fault
+    if fault is None:
+        return {"fault": None, "fault_since": None, "probe_at": None, "openings": 0}
+    since = literal(at if breaker is None else breaker.since, UtcDateTime)
+    return {
+        "fault": fault.value,
+        "fault_since": func.coalesce(source.c.fault_since, since),
+        "probe_at": ending.probe_at if breaker is None else breaker.probe_at,
+        "openings": 0 if breaker is None else breaker.openings,
+    }
 
 
 def _check_waits(title: str, number: int, waiting: Mapping[str, int]) -> None:

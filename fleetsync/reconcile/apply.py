@@ -1,6 +1,7 @@
 """Applying a plan: every change guarded, its intent stored before the request leaves, its outcome after."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,11 +10,12 @@ from typing import TypeVar
 
 from fleetsync.clock import Clock
 from fleetsync.core.declaration import agree
-from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey
+from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey, ResourceType
 from fleetsync.core.operation import LASTS_S, Operation
 from fleetsync.core.plan import Change, GuardKind, Leaf, Outcome, Result, actual_at, dropped
 from fleetsync.errors import (
     AuthError,
+    CircuitOpenError,
     ConflictError,
     DeviceFaultError,
     FleetsyncError,
@@ -36,6 +38,7 @@ from fleetsync.tasks import together
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 3
+_FORBIDDEN = 403
 MOST_UNDERWAY = 256
 """So many operations are waited for at once, each of which asks the service now and then."""
 
@@ -78,7 +81,9 @@ class Apply:
         self._reviewed = reviewed
         self._settlement = Settlement(target, mirror, cycle, clock)
         self._stopped: FleetsyncError | None = None
-        self._troubles = 0
+        self._refusals: Counter[tuple[ResourceType, Part]] = Counter()
+        self.forbidden: dict[tuple[ResourceType, Part], AuthError] = {}
+        """The parts that the identity may not write, or not read, and the words of the first refusal."""
 
     async def run(
         self,
@@ -92,6 +97,8 @@ class Apply:
         Also sees the operations through that an earlier process left behind. A resource with a write whose outcome is
         not known yet is left out: it has to be read first. `step` is called now and then while the service is at work;
         it and `report` may raise CancelledError to end the work where it stands.
+
+        What the identity may not do, part by part, is in `forbidden` then; it stops no other part.
 
         Raises:
             SourceError: the service as a whole does not go on; what was not sent is still to be done.
@@ -122,6 +129,8 @@ class Apply:
     async def _write_in_turn(self, parts: tuple[Change, ...], going: _Going) -> None:
         """Write the parts of one resource, each after the outcome of the one before is on record."""
         for number, change in enumerate(parts):
+            if self._is_forbidden(change):
+                continue
             ended = await self._recorded(change.key, change.part, self._write(change), going)
             if isinstance(ended, OpenWrite):
                 await self._hand_over(ended, parts[number + 1 :], going)
@@ -142,29 +151,37 @@ class Apply:
         if ended is not None and self._stopped is None:
             await self._write_in_turn(rest, going)
 
-    async def _recorded(self, key: ResourceKey, part: Part, work: Awaitable[T], going: _Going) -> T | None:
+    async def _recorded(self, key: ResourceKey, part: Part, work: Awaitable[T], going: _Going) -> T | Outcome | None:
         """Report the outcome of some work on one write; None when it failed and the next part has to wait."""
         try:
             ended = await work
         except (ResourceError, TransientError) as error:
             # Its write, if there was one, stays open; the next cycle reads before anything else.
             going.report(_failed(key, part, Result.FAILED, error))
-            self._consider(error)
+            if isinstance(error, ThrottledError | CircuitOpenError):
+                self._stopped = error
             return None
         except (SourceError, MirrorError) as error:
+            if isinstance(error, AuthError) and error.status == _FORBIDDEN:
+                return self._forbid(key, part, error, going)
             self._stopped = error
             return None
         if isinstance(ended, Outcome):
             going.report(ended)
-            self._troubles = 0
+            del self._refusals[key.type, part]
         return ended
 
-    def _consider(self, error: ResourceError | TransientError) -> None:
-        """Stop when what went wrong is no longer a matter of single resources."""
-        if isinstance(error, TransientError):
-            self._troubles += 1
-            if self._troubles >= MOST_TROUBLES or isinstance(error, ThrottledError):
-                self._stopped = error
+    def _forbid(self, key: ResourceKey, part: Part, error: AuthError, going: _Going) -> Outcome:
+        """Take note that the identity may not write this part, here at least."""
+        outcome = _failed(key, part, Result.REJECTED, error)
+        going.report(outcome)
+        self._refusals[key.type, part] += 1
+        self.forbidden.setdefault((key.type, part), error)
+        return outcome
+
+    def _is_forbidden(self, change: Change) -> bool:
+        """Say whether a part was refused so often in a row that nobody asks for it again in this cycle."""
+        return self._refusals[change.key.type, change.part] >= MOST_TROUBLES
 
     async def _write(self, change: Change) -> Outcome | OpenWrite:
         """Make one change so: 412 means read again and decide again, a bounded number of times.

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Protocol, TypeVar
 
 from fleetsync.clock import Clock
@@ -11,7 +12,7 @@ from fleetsync.config.settings import SourceSettings
 from fleetsync.core.counts import Counts
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import CycleId, ListingId, ResourceKey, ResourceType
+from fleetsync.core.model import CycleId, ListingId, Part, ResourceKey, ResourceType
 from fleetsync.core.plan import Outcome, Plan, Result
 from fleetsync.core.safety import check_plan
 from fleetsync.errors import (
@@ -30,8 +31,8 @@ from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.unbroken import to_its_end
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.apply import Apply
-from fleetsync.reconcile.details import read_details
-from fleetsync.reconcile.endings import CUT_SHORT, Trouble, ending_of
+from fleetsync.reconcile.details import WantedDetail, read_details
+from fleetsync.reconcile.endings import CUT_SHORT, Trouble, ending_of, source_fault_of
 from fleetsync.reconcile.listing import Means, count, judge, list_type
 from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
@@ -39,6 +40,7 @@ from fleetsync.reconcile.reviewed import Reviewed, still_valid
 from fleetsync.reconcile.settlement import Settlement
 from fleetsync.reconcile.together import Hands, each
 from fleetsync.reconcile.tombstones import bury
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.threads import start_in_daemon_thread
 
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class Job:
     source: Source
     settings: SourceSettings
     meter: Meter
+    circuit: Circuit
     mirror: Mirror
     clock: Clock
     declarations: Sequence[Declaration]
@@ -146,8 +149,18 @@ class Cycle:
                 await to_its_end(self._close(done, start, CUT_SHORT, within_s=CLOSING_S))
             raise
         done.complete = self._listed == set(job.settings.resources)
-        await to_its_end(self._close(done, start, ending_of(self._troubles, complete=done.complete)))
+        self._tell_circuit()
+        ending = ending_of(self._troubles, complete=done.complete, breaker=job.circuit.record, now=job.clock.now())
+        await to_its_end(self._close(done, start, ending))
         return done
+
+    def _tell_circuit(self) -> None:
+        """Leave the source alone for a while if it ended the cycle, or had nothing to give in it."""
+        cutting = [trouble.error for trouble in self._troubles if trouble.type is None or not self._listings]
+        for error in cutting:
+            self._job.circuit.trip(error)
+        if not any(map(source_fault_of, cutting)):
+            self._job.circuit.heal()
 
     async def _close(self, done: Done, start: "_Start", ending: Ending, *, within_s: float | None = None) -> None:
         job = self._job
@@ -166,7 +179,7 @@ class Cycle:
                 await self._list(spec, cycle)
         await job.mirror.wishes.declare(job.declarations, cycle, job.source.name)
         wanted = await self._in_thread(lambda planner, selection: planner.wanting_details(selection))
-        self._counts.failed += await read_details(job.source, job.mirror, wanted, cycle, job.report, job.meter)
+        await self._read_details(wanted, cycle)
         done.plan = await self._plan()
         self._counts.planned = len(done.plan.changes)
         if self._write:
@@ -229,6 +242,19 @@ class Cycle:
             counts.unchanged += going.unchanged
             counts.failed += going.passed_over
 
+    async def _read_details(self, wanted: Sequence[WantedDetail], cycle: CycleId) -> None:
+        """Read what declarations want to know besides. A part that may not be read stays unknown and stops no other."""
+        job = self._job
+        for (type, _), some in groupby(sorted(wanted, key=_part_of), key=_part_of):
+            try:
+                self._counts.failed += await read_details(
+                    job.source, job.mirror, tuple(some), cycle, job.report, job.meter
+                )
+            except AuthError as error:
+                if error.status != _FORBIDDEN:
+                    raise
+                self._troubles.append(Trouble(error=error, type=type))
+
     async def _plan(self) -> Plan:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
         job = self._job
@@ -256,10 +282,12 @@ class Cycle:
         def step() -> None:
             job.report(Progress(source=job.source.name, step="waiting for the service", done=len(done.outcomes)))
 
+        apply = Apply(job.source, job.mirror, cycle, job.clock, reviewed=name)
         try:
-            await Apply(job.source, job.mirror, cycle, job.clock, reviewed=name).run(changes, report, job.meter, step)
+            await apply.run(changes, report, job.meter, step)
         finally:
             self._count(done.outcomes)
+            self._troubles += (Trouble(error=error, type=type) for (type, _), error in apply.forbidden.items())
         if done.outcomes:
             await self._plan()
 
@@ -307,6 +335,10 @@ class Cycle:
             for selection in running:
                 selection.interrupt()
             raise
+
+
+def _part_of(one: WantedDetail) -> tuple[ResourceType, Part]:
+    return one.key.type, one.part
 
 
 def _say_passed_over(going: Listing) -> None:

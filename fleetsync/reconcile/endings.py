@@ -2,9 +2,19 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from fleetsync.core.breaker import FaultClass, StoredBreaker, fault_of
 from fleetsync.core.model import ResourceType
-from fleetsync.errors import AuthError, ConfigError, FleetsyncError, RejectedError, ThrottledError, UnsafePlanError
+from fleetsync.errors import (
+    AuthError,
+    CircuitOpenError,
+    ConfigError,
+    FleetsyncError,
+    RejectedError,
+    ThrottledError,
+    UnsafePlanError,
+)
 from fleetsync.mirror.cycles import Ending
 
 CUT_SHORT = Ending(outcome="interrupted", complete=False, state=None, error="cut short by a stop or a reload")
@@ -24,10 +34,35 @@ class Trouble:
         return text if self.type is None else f"{self.type}: {text}"
 
 
-def ending_of(troubles: Sequence[Trouble], *, complete: bool) -> Ending:
-    """Return how a cycle with these troubles ended."""
-    state = state_of(trouble.error for trouble in troubles)
-    return Ending(outcome=_OUTCOMES[state], state=state, complete=complete, error=summary(troubles))
+def ending_of(
+    troubles: Sequence[Trouble], *, complete: bool, breaker: StoredBreaker | None = None, now: datetime
+) -> Ending:
+    """Return how a cycle with these troubles ended, at `now`; `breaker` is its source's circuit, if that is open."""
+    errors = [trouble.error for trouble in troubles]
+    state = state_of(errors)
+    return Ending(
+        outcome=_OUTCOMES[state],
+        state=state,
+        complete=complete,
+        error=summary(troubles),
+        fault=next(filter(None, map(source_fault_of, errors)), None),
+        breaker=breaker,
+        probe_at=_held_until(errors, now),
+    )
+
+
+def source_fault_of(error: FleetsyncError) -> FaultClass | None:
+    """Return what sort of thing is wrong with a source where a cycle of it met with this error; None where nothing is.
+
+    What is one resource's trouble elsewhere is the service's where it ends a listing.
+    """
+    fault = fault_of(error)
+    return FaultClass.SERVICE if fault is FaultClass.DEVICE else fault
+
+
+def _held_until(errors: Iterable[FleetsyncError], now: datetime) -> datetime | None:
+    asked_s = [error.retry_after_s for error in errors if isinstance(error, ThrottledError) and error.retry_after_s]
+    return now + timedelta(seconds=max(asked_s)) if asked_s else None
 
 
 def summary(troubles: Collection[Trouble]) -> str | None:
@@ -43,6 +78,8 @@ def state_of(errors: Iterable[FleetsyncError]) -> str:
 
 def _state_of(error: FleetsyncError) -> str:
     match error:
+        case CircuitOpenError(fault=FaultClass.SIGN_IN.value):
+            return "refused"
         case UnsafePlanError() | AuthError() | RejectedError() | ConfigError():
             return "refused"
         case ThrottledError():

@@ -10,6 +10,7 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, Page, ResourceType
 from fleetsync.core.safety import Showing, check_listing
 from fleetsync.errors import (
+    AuthError,
     InvalidResponseError,
     ResourceError,
     SourceError,
@@ -31,6 +32,8 @@ MOST_SECONDS = 1.0
 MOST_BYTES = 8 * 1024 * 1024
 # A service may answer with empty pages; one that answers with nothing else never ends.
 MOST_EMPTY_PAGES = 100
+
+_FORBIDDEN = 403
 
 Watch = Callable[[Listing], None]
 
@@ -91,12 +94,15 @@ async def list_type(source: Source, spec: TypeSpec, mirror: Mirror, cycle: Cycle
     """List one type into the mirror, from where it was cut short if it was, and return the listing at its end.
 
     Raises:
-        SourceError: it was cut short. What came before is stored; a transient error leaves it to be gone on with.
+        SourceError: it was cut short. What came before is stored; where the service said nothing of the listing, it is
+            left to be gone on with.
     """
     going = await mirror.listings.begin(source.name, spec, cycle)
     try:
         await _drain(source, going, mirror, means)
     except TerminalError as error:
+        if isinstance(error, AuthError) and error.status != _FORBIDDEN:
+            raise
         await mirror.listings.fail(going, str(error))
         if not going.resumed:
             raise

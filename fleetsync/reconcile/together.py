@@ -4,7 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from fleetsync.errors import AuthError, InvalidResponseError, ResourceError, SourceError, ThrottledError, TransientError
+from fleetsync.errors import (
+    AuthError,
+    CircuitOpenError,
+    InvalidResponseError,
+    ResourceError,
+    SourceError,
+    ThrottledError,
+    TransientError,
+)
 from fleetsync.tasks import together
 
 T = TypeVar("T")
@@ -19,7 +27,8 @@ class Hands(Protocol):
     async def departure(self) -> None: ...  # noqa: D102
 
 
-# One bad device does not stop the others; so many failures in a row are no longer the device's.
+# One bad device does not stop the others; so many answers in a row that are of no use are no longer the device's. When
+# there is no answer, the circuit of the source has the say.
 MOST_TROUBLES = 5
 _FORBIDDEN = 403
 # So many times as many as there should be are too many; fewer come in useful again.
@@ -28,7 +37,7 @@ _TOO_MANY = 2
 
 def is_about_one(error: SourceError) -> bool:
     """Say whether an error may be about the one resource that was asked for, and not about the whole service."""
-    if isinstance(error, ThrottledError):
+    if isinstance(error, ThrottledError | CircuitOpenError):
         return False
     if isinstance(error, AuthError):
         return error.status == _FORBIDDEN
@@ -124,6 +133,6 @@ class _Tally:
 
     def failed(self, error: SourceError) -> None:
         self.failures += 1
-        self.troubles += not isinstance(error, ResourceError)
+        self.troubles += isinstance(error, AuthError | InvalidResponseError)
         if not is_about_one(error) or self.troubles >= MOST_TROUBLES:
             raise error

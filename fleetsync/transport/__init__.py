@@ -1,4 +1,4 @@
-"""EDGE: requests to services. One method, `send()`, in layers: Retrying(Authorized(Limited(Client))).
+"""EDGE: requests to services. One method, `send()`, in layers: Retrying(Breaking(Authorized(Limited(Client)))).
 
 - A request that may have been carried out is never repeated, by us or by a library.
 - A token goes to the configured origin only, and no redirect is followed.

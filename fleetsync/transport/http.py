@@ -18,8 +18,9 @@ class Request:
     """One request.
 
     `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate
-    limiter charges. `safe` says that carrying it out twice does no harm; by default that is GET and HEAD. `departs` is
-    called when it goes on the wire: until then it waits for a connection, on our side.
+    limiter charges. `safe` says that carrying it out twice does no harm; by default that is GET and HEAD. `check` is
+    called when the rate lets it leave, and raises if it should not any more; `departs` when it goes on the wire: until
+    then it waits for a connection, on our side.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     safe: bool | None = None
+    check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
     departs: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     @property

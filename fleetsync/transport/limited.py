@@ -35,7 +35,7 @@ class Meter:
     """
 
     def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
+        self.limiter = limiter
         self._waiting = 0
         self._since_s = 0.0
         self._waited_s = 0.0
@@ -47,7 +47,7 @@ class Meter:
     @property
     def waited_s(self) -> float:
         """Return for how many seconds at least one request waited."""
-        now_s = self._limiter.clock.monotonic_s()
+        now_s = self.limiter.clock.monotonic_s()
         return self._waited_s + (now_s - self._since_s if self._waiting else 0.0)
 
     @property
@@ -79,20 +79,20 @@ class Meter:
 
     async def keep(self) -> None:
         """Store what was learned and spent, if anything changed."""
-        await self._limiter.keep()
+        await self.limiter.keep()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Count the block as waiting."""
         if not self._waiting:
-            self._since_s = self._limiter.clock.monotonic_s()
+            self._since_s = self.limiter.clock.monotonic_s()
         self._waiting += 1
         try:
             yield
         finally:
             self._waiting -= 1
             if not self._waiting:
-                self._waited_s += self._limiter.clock.monotonic_s() - self._since_s
+                self._waited_s += self.limiter.clock.monotonic_s() - self._since_s
 
 
 class Limited:
@@ -111,6 +111,8 @@ class Limited:
         """
         with self._meter.waiting():
             ticket = await self._limiter.admit(request.operation, urgency_of(request))
+        if request.check is not None:
+            request.check()
         try:
             with self._meter.sending() as departs:
                 response = await self._http.send(replace(request, departs=departs))

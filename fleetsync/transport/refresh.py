@@ -7,14 +7,13 @@ from functools import partial
 from typing import Protocol
 
 from fleetsync.clock import Clock
-from fleetsync.errors import AuthError
 from fleetsync.transport.threads import start_in_daemon_thread
 
 MARGIN_S = 60.0
 """A token with less left is not sent any more."""
 
 PAUSE_S = 60.0
-"""After a sign-in that failed: nobody knocks again for so long while a token is good, or after a refusal at all."""
+"""After a sign-in that failed nobody knocks again for so long while a token is good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +52,8 @@ class RefreshedTokens:
     """Bearer tokens of a sign-in, for any number of tasks.
 
     A token is renewed in the background once half of its life has passed, and used until `MARGIN_S` before its end
-    whatever goes wrong meanwhile. A cancelled waiter takes nothing from the others. A refusal is remembered for
-    `PAUSE_S`, so a wrong secret is not tried again and again.
+    whatever goes wrong meanwhile. A cancelled waiter takes nothing from the others. That a wrong secret is not tried
+    again and again is the circuit's business, above.
     """
 
     def __init__(self, sign_in: SignIn, clock: Clock) -> None:
@@ -62,7 +61,6 @@ class RefreshedTokens:
         self._clock = clock
         self._kept: _Kept | None = None
         self._flight: asyncio.Future[AccessToken] | None = None
-        self._refusal: AuthError | None = None
         self._quiet_until_s = clock.monotonic_s()
         self._anew = False
 
@@ -95,22 +93,17 @@ class RefreshedTokens:
 
     def _take_off(self) -> "asyncio.Future[AccessToken]":
         now_s = self._clock.monotonic_s()
-        if self._refusal is not None and now_s < self._quiet_until_s:
-            raise AuthError(str(self._refusal), code=self._refusal.code, request_id=self._refusal.request_id)
         flight = start_in_daemon_thread(partial(self._sign_in.acquire, anew=self._anew))
         flight.add_done_callback(partial(self._land, now_s))
         return flight
 
     def _land(self, began_s: float, flight: "asyncio.Future[AccessToken]") -> None:
         self._flight = None
-        error = flight.exception()
-        if error is not None:
-            self._refusal = error if isinstance(error, AuthError) else None
+        if flight.exception() is not None:
             self._quiet_until_s = self._clock.monotonic_s() + PAUSE_S
             return
         token = flight.result()
         self._anew = False
-        self._refusal = None
         self._kept = _Kept(
             header=_header(token),
             refresh_at_s=began_s + token.lifetime_s / 2,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fleetsync.clock import Clock
 from fleetsync.core.pace import backoff_s
-from fleetsync.errors import ThrottledError, TransientError
+from fleetsync.errors import CircuitOpenError, ThrottledError, TransientError
 from fleetsync.transport.http import Http, Request, Response
 
 
@@ -26,7 +26,8 @@ class Retrying:
     """Sends until it is done, or until sending again would be wrong or pointless.
 
     A refusal because of the rate was not carried out and is repeated whatever the method; the limiter below does
-    the waiting. What may have been carried out is repeated only where that does no harm. Terminal errors never are.
+    the waiting. What may have been carried out is repeated only where that does no harm. Terminal errors never are, and
+    nothing is while the source is left alone.
     """
 
     def __init__(self, http: Http, clock: Clock, policy: RetryPolicy | None = None) -> None:
@@ -44,6 +45,8 @@ class Retrying:
         while True:
             try:
                 return await self._http.send(request)
+            except CircuitOpenError:
+                raise
             except ThrottledError as error:
                 refusals += 1
                 if refusals >= self._policy.throttled_attempts or self._asks_too_much(error):

@@ -8,14 +8,19 @@ from pathlib import Path
 
 from fleetsync.clock import Clock, SystemClock
 from fleetsync.config.settings import Settings, SourceSettings
+from fleetsync.core.breaker import StoredBreaker
 from fleetsync.core.model import ResourceKey, ResourceType
 from fleetsync.daemon.parts import Link, Orders, job_of
 from fleetsync.daemon.work import Work
+from fleetsync.errors import FleetsyncError
 from fleetsync.mirror.cycles import SourceRow
+from fleetsync.mirror.faults import stored_breakers
 from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
+from fleetsync.mirror.reader import reading
 from fleetsync.providers import base
 from fleetsync.transport.auth import Tokens
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.connect import connect
 from fleetsync.transport.http import Request, Response
 from fleetsync.transport.limited import Meter
@@ -29,18 +34,19 @@ from fleetsync.wiring.sign_in import tokens_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected:
-    """A source that can be asked, what its requests cost so far, and the limiter that it shares."""
+    """A source that can be asked, what its requests cost so far, how it is, and the limiter that it shares."""
 
     source: base.Source
     settings: SourceSettings
     meter: Meter
     limiter: Limiter
+    circuit: Circuit
     tokens: Tokens
 
     @property
     def link(self) -> Link:
         """Return what cycles need of it."""
-        return Link(source=self.source, meter=self.meter, expires_at=self.tokens.expires_at)
+        return Link(source=self.source, meter=self.meter, circuit=self.circuit, expires_at=self.tokens.expires_at)
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +56,7 @@ async def connected(
     """Give the sources by name, ready to be asked; nothing is sent yet. See `connected_through` for `database`.
 
     They keep to the rates that are remembered in it; what they learn is stored at the end at the latest, where there
-    is a `store`.
+    is a `store`. What an earlier process found to be wrong with them is remembered as well.
     """
     async with contextlib.AsyncExitStack() as stack:
         sessions: dict[tuple[Path | None, str | None], Session] = {}
@@ -98,8 +104,9 @@ def connected_through(
     `database` is the mirror, which need not be there yet; beside it are the cached sign-ins.
     """
     tokens = tokens_of(settings, clock, database.parent)
-    meter = Meter(limiter)
-    http = connect(session, origin=Origin.of(settings.url), tokens=tokens, limiter=limiter, clock=clock, meter=meter)
+    meter, circuit = Meter(limiter), Circuit(clock, broken(database, clock).get(settings.name))
+    origin = Origin.of(settings.url)
+    http = connect(session, origin=origin, tokens=tokens, meter=meter, circuit=circuit, clock=clock)
     endpoint = base.Endpoint(
         name=settings.name,
         url=settings.url,
@@ -109,7 +116,16 @@ def connected_through(
         settings=settings.own,
     )
     source = base.load(settings.kind.name).connect(endpoint)
-    return Connected(source=source, settings=settings, meter=meter, limiter=limiter, tokens=tokens)
+    return Connected(source=source, settings=settings, meter=meter, limiter=limiter, circuit=circuit, tokens=tokens)
+
+
+def broken(database: Path, clock: Clock) -> dict[str, StoredBreaker]:
+    """Return what earlier processes found to be wrong with sources; nothing where no database can be read."""
+    try:
+        with reading(database, clock) as reader:
+            return stored_breakers(reader)
+    except FleetsyncError:
+        return {}
 
 
 def source_rows(sources: Iterable[SourceSettings]) -> list[SourceRow]:

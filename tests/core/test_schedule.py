@@ -20,14 +20,13 @@ def test_the_first_pause_is_at_most_five_seconds_and_a_tenth_of_the_interval(int
 
 
 def test_retries_double_from_a_quarter_of_the_interval() -> None:
-    assert [retry_pause_s(300.0, failures, 0.5) for failures in range(1, 7)] == [75, 150, 300, 600, 1200, 2400]
-    assert retry_pause_s(300.0, 7, 0.5) == retry_pause_s(300.0, 10_000, 0.5) == 3600
-    assert retry_pause_s(21_600.0, 50, 0.5) == 21_600
+    assert [retry_pause_s(300.0, failures, 0.5) for failures in range(1, 5)] == [75, 150, 300, 300]
+    assert [retry_pause_s(21_600.0, failures, 0.5) for failures in (1, 2, 10_000)] == [300, 600, 21_600]
 
 
 @given(INTERVALS, st.integers(1, 10_000), CHANCES)
-def test_no_retry_waits_longer_than_an_hour_or_the_interval(interval_s: float, failures: int, chance: float) -> None:
-    assert 0 < retry_pause_s(interval_s, failures, chance) <= 1.1 * max(3600.0, interval_s) + 1e-6
+def test_no_retry_waits_longer_than_the_interval(interval_s: float, failures: int, chance: float) -> None:
+    assert 0 < retry_pause_s(interval_s, failures, chance) <= 1.1 * interval_s + 1e-6
 
 
 def test_chance_spreads_what_would_meet() -> None:

@@ -24,6 +24,7 @@ from fleetsync.providers.iot_central import KIND, PROVIDER, Settings
 from fleetsync.reconcile.cycle import Job
 from fleetsync.reconcile.progress import Report
 from fleetsync.simulator import Cloud, Options
+from fleetsync.transport.breaking import Breaking, Circuit
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import CloudHttp
@@ -111,6 +112,7 @@ class Plant:
     settings: SourceSettings
     http: CloudHttp
     door: Door
+    circuit: Circuit
     connected: int = 0
     expires_at: datetime.datetime | None = None
     refusal: Exception | None = None
@@ -124,12 +126,15 @@ class Plant:
         endpoint = Endpoint(
             name=self.name,
             url=self.http.cloud.url,
-            http=self.door,
+            http=Breaking(self.door, self.circuit),
             known=KnownDocuments(),
             clock=self.http.clock,
             settings=self.settings.own,
         )
         return PROVIDER.connect(endpoint)
+
+    def link(self) -> Link:
+        return Link(source=self.source(), meter=self.http, circuit=self.circuit, expires_at=lambda: self.expires_at)
 
 
 @dataclass
@@ -144,7 +149,7 @@ class Rig:
     async def add(self, name: str, *, page_size: int | None = None, **settings: Any) -> Plant:
         """Add a source and register it in the mirror."""
         http = CloudHttp(Cloud(OPTIONS, now=lambda: self.clock.now().timestamp()), self.clock, page_size=page_size)
-        plant = Plant(source_settings(name, **settings), http, Door(http))
+        plant = Plant(source_settings(name, **settings), http, Door(http), Circuit(self.clock))
         self.plants[name] = plant
         rows = [
             SourceRow(name=name, kind=KIND.name, url="", mode=one.settings.mode.value, identity=name)
@@ -167,7 +172,7 @@ class Rig:
             raise plant.refusal
         plant.connected += 1
         try:
-            yield Link(source=plant.source(), meter=plant.http, expires_at=lambda: plant.expires_at)
+            yield plant.link()
         finally:
             plant.connected -= 1
 
@@ -175,8 +180,7 @@ class Rig:
         return {name: partial(self.job, plant) for name, plant in self.plants.items()}
 
     def job(self, plant: Plant, report: Report) -> Job:
-        link = Link(source=plant.source(), meter=plant.http, expires_at=lambda: plant.expires_at)
-        return job_of(link, plant.settings, self.orders(), self.mirror, self.clock, report)
+        return job_of(plant.link(), plant.settings, self.orders(), self.mirror, self.clock, report)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what a reader of the database sees."""

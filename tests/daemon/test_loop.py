@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from fleetsync.config.settings import Limits, Mode
+from fleetsync.core.model import DEVICE, ResourceType
 from fleetsync.daemon.health import Health
 from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
 from fleetsync.daemon.loop import Charge, Loop, Surroundings, attempt
@@ -22,6 +23,7 @@ from tests.fakes.clock import START, settle, until
 from tests.fakes.http import is_write, refused
 
 INTERVAL_S = 300.0
+GROUP = ResourceType("device-group")
 
 
 @dataclass
@@ -60,7 +62,12 @@ async def looping(rig: Rig, plant: Plant) -> AsyncIterator[Running]:
 
     turn.on_step = step
     around = Surroundings(mirror=rig.mirror, clock=rig.clock, heartbeats=heartbeats, health=health)
-    charge = Charge(settings=plant.settings, make_job=partial(rig.job, plant), expires_at=lambda: plant.expires_at)
+    charge = Charge(
+        settings=plant.settings,
+        make_job=partial(rig.job, plant),
+        circuit=plant.circuit,
+        expires_at=lambda: plant.expires_at,
+    )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(Loop(charge, turn, around).run())
         yield Running(rig, turn, heartbeats, health, steps)
@@ -127,10 +134,22 @@ async def test_a_broken_source_is_tried_again_sooner_then_ever_later_and_healed_
         await rig.clock.advance(healed_s)
         broken_again_s = await rig.clock.nap()
 
-    for found_s, expected_s in zip(pauses, (75.0, 150.0, 300.0, 600.0), strict=True):
+    for found_s, expected_s in zip(pauses, (15.0, 30.0, 60.0, 120.0), strict=True):
         assert expected_s * 0.9 <= found_s <= expected_s * 1.1
     assert INTERVAL_S * 0.9 <= healed_s <= INTERVAL_S * 1.1
-    assert broken_again_s < 83.0
+    assert broken_again_s < 17.0
+
+
+async def test_a_type_that_is_refused_makes_no_other_wait_for_longer_than_the_interval(rig: Rig) -> None:
+    plant = await rig.add("plant", resources=(DEVICE, GROUP))
+    plant.http.when(lambda request: "/deviceGroups" in request.url, before=refused(403))
+
+    async with looping(rig, plant) as running:
+        await running.next_pause()
+        pauses = [await running.next_pause() for _ in range(5)]
+
+    for found_s, expected_s in zip(pauses, (75.0, 150.0, 300.0, 300.0, 300.0), strict=True):
+        assert expected_s * 0.9 <= found_s <= expected_s * 1.1
 
 
 async def test_a_service_that_names_a_time_is_not_asked_before(rig: Rig) -> None:

@@ -13,7 +13,9 @@ from fleetsync.providers.base import Endpoint
 from fleetsync.providers.sphere_arm import GROUP, KIND, Settings, SphereArm
 from fleetsync.simulator import Cloud, Options
 from fleetsync.transport.auth import NoTokens
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.connect import connect
+from fleetsync.transport.limited import Meter
 from fleetsync.transport.limiter import Budget, Limiter
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.session import open_session
@@ -43,7 +45,8 @@ async def test_links_and_operation_urls_arrive_byte_for_byte(style: Any) -> None
             session,
             origin=Origin.of(cloud.arm_url),
             tokens=NoTokens(),
-            limiter=Limiter("test", budget, clock),
+            meter=Meter(Limiter("test", budget, clock)),
+            circuit=Circuit(clock),
             clock=clock,
         )
         known = KnownDocuments()

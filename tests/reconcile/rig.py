@@ -24,6 +24,7 @@ from fleetsync.reconcile.cycle import Cycle, Done, Job, Meter
 from fleetsync.reconcile.reviewed import Reviewed
 from fleetsync.simulator import Cloud, Options, WriteRecord
 from fleetsync.transport import limited
+from fleetsync.transport.breaking import Breaking, Circuit
 from fleetsync.transport.http import Http
 from fleetsync.transport.limiter import Limiter
 from fleetsync.transport.retry import Retrying
@@ -73,6 +74,10 @@ class Rig:
     mirror: Mirror | None = None
     meter: Meter | None = None
     """What counts the requests; None is `http` itself, which knows no rates."""
+    circuit: Circuit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.circuit = Circuit(self.clock)
 
     def limit_rates(self, **rate: Any) -> Limiter:
         """Send through a limiter from now on, at what the source's kind and `rate` allow; return it."""
@@ -101,7 +106,7 @@ class Rig:
         endpoint = Endpoint(
             name=NAME,
             url=settings.url,
-            http=self.layers(self.http),
+            http=Breaking(self.layers(self.http), self.circuit),
             known=Known(self.path, self.clock),
             clock=self.clock,
             settings=settings.own,
@@ -110,6 +115,7 @@ class Rig:
             source=load(settings.kind.name).connect(endpoint),
             settings=self.settings,
             meter=self.meter or self.http,
+            circuit=self.circuit,
             mirror=self.mirror,
             clock=self.clock,
             declarations=self.declarations,
@@ -117,8 +123,9 @@ class Rig:
         )
 
     async def cycle(self, *, write: bool = False, reviewed: Reviewed | None = None) -> Done:
-        """Run one cycle; an hour passes nowhere, but a minute before each."""
+        """Run one cycle, as a person asks for it; an hour passes nowhere, but a minute before each."""
         await self.clock.advance(60)
+        self.circuit.probe_now()
         return await self.clock.run(Cycle(self.job(), write=write, reviewed=reviewed).run())
 
     def limit(self, **limits: Any) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from fleetsync.config.settings import WeakestGuard
+from fleetsync.core.breaker import MOST_FAILING
 from fleetsync.core.declaration import ABSENT
-from fleetsync.core.model import CycleId
+from fleetsync.core.model import DEVICE, CycleId
 from fleetsync.core.plan import GuardKind
 from fleetsync.errors import (
     AuthError,
+    CircuitOpenError,
     FleetsyncError,
-    ServerFaultError,
     ThrottledError,
     TransientError,
     UnsafePlanError,
@@ -341,10 +342,16 @@ async def test_a_service_that_fails_at_every_write_is_left_alone_after_a_few(mak
     async with rig.opened():
         done = await rig.cycle(write=True)
 
-        assert isinstance(done.error, ServerFaultError)
-        assert rig.http.count(is_write) < 60
+        assert isinstance(done.error, CircuitOpenError)
+        assert done.error.fault == "service"
+        # Those that were on their way when the fifth failed; then nothing more, not even the reads that would tell.
+        assert rig.http.count(is_write) <= rig.http.at_once
+        assert rig.http.count(lambda request: request.operation == "read") < MOST_FAILING
         assert rig.carried_out() == []
-        assert {outcome for _, outcome in rig.outcomes()} == {"open"}
+        # What was sent may have been carried out; what was meant to be and did not leave any more was not.
+        left = Counter(outcome for _, outcome in rig.outcomes())
+        assert left == {"open": rig.http.count(is_write), "failed": left["failed"]}
+        assert sum(left.values()) <= 2 * rig.http.at_once
 
 
 async def test_a_throttled_write_ends_the_writing_and_is_no_loss(rig: Rig) -> None:
@@ -361,15 +368,21 @@ async def test_a_throttled_write_ends_the_writing_and_is_no_loss(rig: Rig) -> No
     assert Counter(write.id for write in rig.carried_out()) == dict.fromkeys(rig.truth(), 1)
 
 
-async def test_a_forbidden_write_ends_the_writing_with_its_outcome_on_record(rig: Rig) -> None:
-    wants(rig, declare(NAMED))
-    rig.http.when(is_write, before=refused(403))
+async def test_a_part_that_may_not_be_written_is_given_up_and_the_others_are_written(make: Callable[..., Rig]) -> None:
+    rig = make(devices=60)
+    wants(rig, declare({**NAMED, **WARM}))
+    rig.http.when(lambda request: is_write(request) and "/properties?" in request.url, before=refused(403))
+    async with rig.opened():
+        done = await rig.cycle(write=True)
 
-    done = await rig.cycle(write=True)
-
-    assert isinstance(done.error, AuthError)
-    assert rig.carried_out() == []
-    assert {outcome for _, outcome in rig.outcomes()} == {"rejected"}
+        assert isinstance(done.error, AuthError)
+        assert [trouble.type for trouble in done.troubles] == [DEVICE]
+        assert len(named(rig)) == 60
+        rejected = [id for id, outcome in rig.outcomes() if outcome == "rejected"]
+        assert MOST_TROUBLES <= len(rejected) <= MOST_TROUBLES + rig.http.at_once
+        assert done.complete
+        assert rig.rows("SELECT outcome FROM cycles") == [("refused",)]
+        assert rig.rows("SELECT state, fault, probe_at FROM sources") == [("refused", "sign-in", None)]
 
 
 # Lost answers

@@ -22,6 +22,7 @@ from fleetsync.errors import (
 from fleetsync.reconcile.endings import Trouble, ending_of, state_of
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.http import Request
+from tests.fakes.clock import START
 from tests.fakes.http import is_list, lost, refused
 from tests.reconcile.rig import ALL_TYPES, Rig
 
@@ -48,13 +49,15 @@ SOURCE = "SELECT state, error FROM sources"
 )
 def test_what_a_person_has_to_mend_comes_first(errors: list[FleetsyncError], state: str) -> None:
     assert state_of(errors) == state
-    ending = ending_of([Trouble(error=error) for error in errors], complete=not errors)
+    ending = ending_of([Trouble(error=error) for error in errors], complete=not errors, now=START)
     assert (ending.state, ending.outcome == "done", ending.complete) == (state, not errors, not errors)
 
 
 def test_all_troubles_are_one_line_and_say_which_type() -> None:
     problems = ConfigError(Problem(message="one"), Problem(message="two"))
-    ending = ending_of([Trouble(error=problems), Trouble(error=RejectedError("no"), type=DEVICE)], complete=False)
+    ending = ending_of(
+        [Trouble(error=problems), Trouble(error=RejectedError("no"), type=DEVICE)], complete=False, now=START
+    )
     assert ending.error == "one two; device: no"
 
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from fleetsync.core.model import DEVICE
-from fleetsync.errors import UnreachableError
+from fleetsync.errors import CircuitOpenError
 from fleetsync.log import only_known_keys
 from fleetsync.providers.iot_hub import CONFIGURATION, MODULE
 from fleetsync.simulator import parse_faults
@@ -224,7 +224,8 @@ async def test_a_service_that_answers_no_read_at_all_cuts_the_listing_short(hub:
         hub.cloud.hub.operator_edit(id, {"tags": {"note": "x"}})
     hub.http.when(is_twin_read, before=lost)
     done = await hub.cycle()
-    assert isinstance(done.error, UnreachableError)
+    assert isinstance(done.error, CircuitOpenError)
+    assert done.error.fault == "network"
     hub.http.heal()
     await hub.cycle()
     assert mirrored(hub) == true(hub)
@@ -450,7 +451,7 @@ async def test_what_could_not_be_read_is_counted_and_named(hub: Rig, where: str)
     assert "400" in line["reason"]
 
 
-@pytest.mark.parametrize(("status", "left"), [(401, "failed"), (403, "failed"), (429, "open")])
+@pytest.mark.parametrize(("status", "left"), [(401, "open"), (403, "failed"), (429, "open")])
 async def test_a_refusal_in_the_middle_of_doubts_believes_nothing(hub: Rig, status: int, left: str) -> None:
     await hub.cycle()
     for id in hub.ids():

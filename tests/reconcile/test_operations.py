@@ -21,6 +21,7 @@ from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Progress
+from fleetsync.transport.breaking import Circuit
 from tests.fakes.clock import FakeClock, until
 from tests.fakes.http import Killed
 from tests.fakes.slow import KIND, Settings, Slow, SlowTarget
@@ -72,6 +73,7 @@ class House:
             source=SlowTarget(NAME, self.service),
             settings=SETTINGS,
             meter=Meter(),
+            circuit=Circuit(self.clock),
             mirror=self.mirror,
             clock=self.clock,
             declarations=self.declarations,

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from fleetsync.errors import NotFoundError, ServerFaultError, ThrottledError
+from fleetsync.errors import (
+    AuthError,
+    CircuitOpenError,
+    InvalidResponseError,
+    NotFoundError,
+    ServerFaultError,
+    SourceError,
+    ThrottledError,
+)
 from fleetsync.reconcile.together import MOST_TROUBLES, Batches, Crew, each
 from fleetsync.tasks import together
 from tests.fakes.clock import settle
@@ -128,13 +136,22 @@ async def test_what_fails_for_one_is_counted_and_what_fails_for_all_is_raised() 
     assert await each(range(10), work, Hands(4)) == 5
 
     async def fail(_item: int) -> None:
-        failed.append(ServerFaultError("503"))
-        raise failed[-1]
+        failed.append(error)
+        raise error
 
-    failed: list[ServerFaultError] = []
-    with pytest.raises(ServerFaultError):
-        await each(range(100), fail, Hands(1))
-    assert len(failed) == MOST_TROUBLES
+    for error, most in (
+        (InvalidResponseError("HTML"), MOST_TROUBLES),
+        (AuthError("no role", status=403), MOST_TROUBLES),
+        (AuthError("the secret is wrong"), 1),
+        (CircuitOpenError("down", fault="service"), 1),
+    ):
+        failed: list[SourceError] = []
+        with pytest.raises(type(error)):
+            await each(range(100), fail, Hands(1))
+        assert len(failed) == most
+
+    error = ServerFaultError("503")
+    assert await each(range(100), fail, Hands(1)) == 100
 
 
 async def test_batches_are_stored_when_they_are_full_and_the_rest_at_the_end() -> None:

@@ -7,9 +7,10 @@ from fleetsync.clock import SystemClock
 from fleetsync.core.bucket import Rate
 from fleetsync.errors import AuthError
 from fleetsync.transport.auth import ApiToken, Authorized, NoTokens
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.connect import connect
 from fleetsync.transport.http import Request, Response
-from fleetsync.transport.limited import Limited
+from fleetsync.transport.limited import Limited, Meter
 from fleetsync.transport.limiter import Budget, Limiter
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.secret import SecretText
@@ -178,7 +179,8 @@ async def test_the_stacked_layers_send_authorize_wait_and_repeat():
             session,
             origin=Origin.of(server.url),
             tokens=ApiToken(SecretText(place="p", read=lambda: next(texts))),
-            limiter=limiter,
+            meter=Meter(limiter),
+            circuit=Circuit(clock),
             clock=clock,
         )
         response = await http.send(Request(method="GET", url=f"{server.url}/x", operation="read"))
