@@ -14,7 +14,6 @@ from fleetsync.errors import (
     InvalidResponseError,
     ResourceError,
     SourceError,
-    TerminalError,
     TransientError,
     UnsafePlanError,
 )
@@ -100,18 +99,21 @@ async def list_type(source: Source, spec: TypeSpec, mirror: Mirror, cycle: Cycle
     going = await mirror.listings.begin(source.name, spec, cycle)
     try:
         await _drain(source, going, mirror, means)
-    except TerminalError as error:
-        if isinstance(error, AuthError) and error.status != _FORBIDDEN:
+    except SourceError as error:
+        if _says_nothing(error):
+            await mirror.listings.cut(going, str(error))
             raise
         await mirror.listings.fail(going, str(error))
         if not going.resumed:
             raise
         # What an earlier cycle left leads nowhere: begin again, once.
         return await list_type(source, spec, mirror, cycle, means)
-    except TransientError as error:
-        await mirror.listings.cut(going, str(error))
-        raise
     return going
+
+
+def _says_nothing(error: SourceError) -> bool:
+    """Say whether it says nothing of the listing: nobody answered, or nobody was let in."""
+    return isinstance(error, TransientError) or (isinstance(error, AuthError) and error.status != _FORBIDDEN)
 
 
 async def _drain(source: Source, going: Listing, mirror: Mirror, means: Means) -> None:

@@ -54,6 +54,18 @@ class Stage:
         log.configure("info", "json", history.world)  # type: ignore[arg-type]  # it writes and flushes
         return self._collected(history.run())
 
+    @contextlib.contextmanager
+    def set(self, seed: int, kinds: tuple[type[Place], ...]) -> Iterator[World]:
+        """Give a world in which nothing happens but what is done in the block."""
+        with tempfile.TemporaryDirectory(dir=memory()) as folder:
+            world = self._world = World(Path(folder), self._template, seed, kinds, is_small=True)
+            log.configure("info", "json", world)  # type: ignore[arg-type]  # as above
+            try:
+                yield world
+            finally:
+                if world.process is not None:
+                    world.bury()
+
     def play(self, scenario: Scenario) -> Played:
         """Play a scenario with all of its crashes."""
         play = Play(scenario, self._template)
