@@ -29,6 +29,7 @@ from tests.simulation.database import Engines, queue_with
 from tests.simulation.history import History, Told, memory
 from tests.simulation.place import Place
 from tests.simulation.places import KINDS
+from tests.simulation.sizes import TINY
 from tests.simulation.world import World
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Stage:
     def set(self, seed: int, kinds: tuple[type[Place], ...]) -> Iterator[World]:
         """Give a world in which nothing happens but what is done in the block."""
         with tempfile.TemporaryDirectory(dir=memory()) as folder:
-            world = self._world = World(Path(folder), self._template, seed, kinds, is_small=True)
+            world = self._world = World(Path(folder), self._template, seed, kinds, TINY)
             log.configure("info", "json", world)  # type: ignore[arg-type]  # as above
             try:
                 yield world
