@@ -8,8 +8,8 @@ https://github.com/DistechControls/CloudRelay and https://wiki.distech-controls.
 - What the relay itself says is problem+json with a number `errorCode`; anything else the controller said. 1000, 1001,
   1002, 1003 and 5001 are about one device (`DeviceFaultError`), 5000 and 5002 about all. 1000 says that a device does
   not exist, and means that it is not connected.
-- A status without errorCode may be anybody's. It is taken for the controller's as long as the relay lets others of the
-  same page through.
+- A status without errorCode may be anybody's. It is taken for the controller's, and not repeated, as long as the relay
+  lets others of the same page through. A 401 of the relay names its scheme; no header of a controller gets here.
 - No ETag, and no header of ours reaches the controller: read, compare, write, read back.
 - Values are texts, and written with POST; write-property-multiple answers 200 with a `message` on what failed.
 - Throttling by the hub shows as 504/1001 and nothing names a rate: few calls at a time, one for each device.
@@ -146,7 +146,7 @@ class _Heard:
 
     def note(self, error: SourceError) -> None:
         """Take note of an error that may be the relay's or a controller's."""
-        if isinstance(error, DeviceFaultError):
+        if isinstance(error, DeviceFaultError) and error.code is not None:
             self.passed = True
         self.trouble = self.trouble or error
 
@@ -156,8 +156,11 @@ class _Heard:
         Raises:
             SourceError: everybody met with trouble: it is not the devices'.
         """
-        if self.trouble is not None and not self.passed:
-            raise self.trouble
+        if self.trouble is None or self.passed:
+            return
+        if isinstance(self.trouble, DeviceFaultError):
+            raise ServerFaultError(str(self.trouble), status=self.trouble.status) from self.trouble
+        raise self.trouble
 
 
 def _may_be_about_one(error: SourceError) -> bool:
@@ -417,6 +420,7 @@ class CloudRelay(Target):
                 method=method,
                 url=f"{self._base}/api/v1/devices/{device}/request?responseTimeout={_RESPONSE_TIMEOUT_S}",
                 operation="call",
+                is_relayed=True,
                 headers=headers,
                 body=body,
             )

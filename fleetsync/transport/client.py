@@ -137,6 +137,13 @@ class Client:
         return bytes(body)
 
 
+def _may_be_a_device_s(response: Response) -> bool:
+    """Say whether a device behind the service may have said so: a failure, or that it does not like the token."""
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        return "www-authenticate" not in response.headers
+    return response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class _Told(TypedDict):
     status: int
     code: str | None
@@ -151,9 +158,13 @@ def error_of(request: Request, response: Response, now: datetime.datetime) -> So
     message = f"{_name(request)}: {status}{f' {fault}' if fault else ''}"
     if (status, code) in _DAILY_QUOTA:
         return QuotaSpentError(message, sent=False, retry_after_s=next_day_s(response.headers, now), **told)
+    is_own = code is not None and response.headers.get("content-type", "").startswith(_PROBLEM)
     sent = _DEVICE_FAULTS.get((status, code or ""))
-    if sent is not None and response.headers.get("content-type", "").startswith(_PROBLEM):
+    if sent is not None and is_own:
         return DeviceFaultError(message, sent=sent, **told)
+    if request.is_relayed and not is_own and _may_be_a_device_s(response):
+        # A service passes on no header by which a 401 asks for a token.
+        return DeviceFaultError(message, status=status, request_id=told["request_id"])
     wait_s = retry_after_s(response.headers, now)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return ThrottledError(message, sent=False, retry_after_s=wait_s, **told)

@@ -17,10 +17,11 @@ _READS = frozenset({"GET", "HEAD"})
 class Request:
     """One request.
 
-    `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate
-    limiter charges. `safe` says that carrying it out twice does no harm; by default that is GET and HEAD. `check` is
-    called when the rate lets it leave, and raises if it should not any more; `departs` when it goes on the wire: until
-    then it waits for a connection, on our side.
+    `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate limiter
+    charges. `is_relayed` says that the service passes it on to a device: a failure without the service's own words may
+    be the device's, and is neither repeated nor held against the service. `safe` says that carrying it out twice does
+    no harm; by default that is GET and HEAD. `check` is called when the rate lets it leave, and raises if it should not
+    any more; `departs` when it goes on the wire: until then it waits for a connection, on our side.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Request:
     operation: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    is_relayed: bool = False
     safe: bool | None = None
     check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
     departs: Callable[[], None] | None = field(default=None, compare=False, repr=False)

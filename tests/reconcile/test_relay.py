@@ -9,9 +9,13 @@ import pytest
 from fleetsync.config.settings import WeakestGuard
 from fleetsync.core.model import DEVICE, Page, Resource
 from fleetsync.core.plan import Result
+from fleetsync.errors import ServerFaultError
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.providers import cloud_relay
+from fleetsync.simulator import parse_faults
 from fleetsync.simulator.cloud_relay.service import Shares
+from fleetsync.transport.client import error_of
+from fleetsync.transport.http import Request, Response
 from fleetsync.transport.retry import Retrying
 from tests.reconcile.rig import SOURCE, Rig, declare
 
@@ -207,3 +211,35 @@ async def test_what_a_write_did_not_read_stays_known(rig: Rig) -> None:
     rig.cloud.relay.operator_edit(IDS[0], VALUE, "5")
     await rig.cycle(write=True)
     assert rig.rows("SELECT * FROM drift") == []
+
+
+async def test_controllers_that_fail_are_asked_once_for_each_path_and_hold_up_nobody(rig: Rig) -> None:
+    sick = IDS[3:13]  # more in a row than a service may fail for
+    moods(rig, "hollow", *sick)
+    before_s = rig.clock.monotonic_s()
+    done = await rig.cycle()
+    assert done.complete
+    # A minute before it, and the second that pages are collected for: nobody paused between two calls.
+    assert rig.clock.monotonic_s() - before_s <= 61.0
+    assert states(rig) == dict.fromkeys(IDS, "online") | dict.fromkeys(sick, "silent")
+    assert {len(rig.cloud.relay.calls(id)) for id in sick} == {4}
+    assert rig.rows("SELECT state, fault FROM sources") == [("up", None)]
+
+
+async def test_a_relay_that_fails_for_everybody_is_left_alone(rig: Rig) -> None:
+    rig.cloud.faults = parse_faults("status=500")
+    done = await rig.cycle()
+    assert isinstance(done.error, ServerFaultError)
+    assert rig.circuit.wait_s
+    assert rig.rows("SELECT state, fault FROM sources") == [("down", "service")]
+
+
+async def test_a_controller_that_wants_another_token_does_not_sign_the_relay_out(rig: Rig) -> None:
+    def answer(request: Request) -> None:
+        raise error_of(request, Response(status=401, headers={}, body=b""), rig.clock.now())
+
+    rig.http.when(lambda request: f"/{IDS[2]}/" in request.url, before=answer)
+    done = await rig.cycle()
+    assert done.complete
+    assert states(rig)[IDS[2]] == "silent"
+    assert rig.rows("SELECT state, fault FROM sources") == [("up", None)]
