@@ -94,7 +94,7 @@ def cycles(configuration: Configuration, reader: Reader, clock: Clock) -> dict[s
     found: dict[str, Forecast] = {}
     for name, one in settings.sources.items():
         if stocks := stocks_of(reader, one):
-            planner = Planner(unconnected(one), one, declarations, ages_s=ages_s, longest_s=longest_s)
+            planner = Planner(unconnected(one), one, declarations, at=clock.now(), ages_s=ages_s, longest_s=longest_s)
             found[name] = listing(one, stocks, details(one, planner, selection, stocks))
     return found
 

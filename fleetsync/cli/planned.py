@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from fleetsync.wiring.sources import unconnected
 
 _CHANGES_WAIT = 3
 _FILE_MODE = 0o640
+_MOST_BLOCKS = 5
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
             _check_listed(one, ages_s)
         found: list[Planned] = []
         for one in sources:
-            planner = Planner(unconnected(one), one, declarations, ages_s=ages_s, longest_s=longest_ages_s(settings))
+            longest_s = longest_ages_s(settings)
+            planner = Planner(unconnected(one), one, declarations, at=clock.now(), ages_s=ages_s, longest_s=longest_s)
             planned = planner.plan(selection)
             stocks = forecasts.stocks_of(reader, one)
             held = tuple(
@@ -140,10 +143,7 @@ def show(plans: Sequence[Planned]) -> None:
     for planned in plans:
         for change in planned.plan.changes:
             _show_change(change)
-        for key, group in groupby(_left(planned.plan), key=lambda one: one.key):
-            output.line((str(key), "bold"), ("  not written", "yellow"))
-            for one in group:
-                _show_leaf(one.leaf, reason=_reason(one))
+        _show_left(planned.plan)
         for held in planned.held:
             output.line(f"declaration {held.name} ({held.file}) is ", ("held", "yellow"), f": {held.error}")
         _summarize(planned)
@@ -154,6 +154,52 @@ def _left(plan: Plan) -> Iterator[Drift]:
     return (one for one in plan.drift if one.state is not DriftState.PENDING)
 
 
+@dataclass(slots=True)
+class _Alike:
+    """Values that one reason keeps from being written: how many, the first, ids to name, and what some of them are."""
+
+    first: Drift
+    size: int = 0
+    ids: list[str] = field(default_factory=list)
+    values: set[str] = field(default_factory=set)
+
+    def add(self, drift: Drift) -> None:
+        """Take one more."""
+        self.size += 1
+        if len(self.ids) < _MOST_NAMED:
+            self.ids.append(drift.key.id)
+        if len(self.values) < 2:
+            self.values.add(value_text(drift.leaf.actual))
+
+
+def _show_left(plan: Plan) -> None:
+    """Print what is not written, by resource; where one reason keeps many from it, once for all of them."""
+    alike: dict[tuple[str, ...], _Alike] = {}
+    for one in _left(plan):
+        alike.setdefault(_kept_by(one), _Alike(one)).add(one)
+    few = (one for one in _left(plan) if alike[_kept_by(one)].size <= _MOST_BLOCKS)
+    for key, group in groupby(few, key=lambda one: one.key):
+        output.line((str(key), "bold"), ("  not written", "yellow"))
+        for one in group:
+            _show_leaf(one.leaf, reason=_reason(one))
+    for some in alike.values():
+        if some.size > _MOST_BLOCKS:
+            _show_many(some)
+
+
+def _kept_by(drift: Drift) -> tuple[str, ...]:
+    leaf = drift.leaf
+    return (drift.key.type, render(leaf.path), value_text(leaf.declared), *leaf.declarations, _reason(drift))
+
+
+def _show_many(some: _Alike) -> None:
+    key = some.first.key
+    title = f"{key.source} {counted(some.size, key.type)}"
+    output.line((title, "bold"), ("  not written", "yellow"), f": {', '.join(map(repr, some.ids))}, …")
+    actual = some.values.pop() if len(some.values) == 1 else "several values"
+    _show_leaf(some.first.leaf, reason=_reason(some.first), actual=actual)
+
+
 def _show_change(change: Change) -> None:
     guard = change.guard
     also = ", reread" if guard.reread else ""
@@ -162,11 +208,11 @@ def _show_change(change: Change) -> None:
         _show_leaf(leaf)
 
 
-def _show_leaf(leaf: Leaf, *, reason: str | None = None) -> None:
+def _show_leaf(leaf: Leaf, *, reason: str | None = None, actual: str | None = None) -> None:
     by = f"  ({', '.join(leaf.declarations)})"
     output.line(
         f"    {render(leaf.path)}: ",
-        (value_text(leaf.actual), "red"),
+        (actual or value_text(leaf.actual), "red"),
         " -> ",
         (value_text(leaf.declared), "green"),
         by,

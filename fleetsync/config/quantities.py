@@ -1,16 +1,18 @@
-"""Durations, percentages and rates, as people write them: `90d`, `20%`, `5/s burst 5`."""
+"""Durations, percentages, rates and the like, as people write them: `90d`, `20%`, `5/s burst 5`, `3 in 24h`."""
 
 import re
 
 from fleetsync.config.values import UnfitError
 from fleetsync.config.wording import kind_of, quote
 from fleetsync.core.bucket import Rate, rate_of
+from fleetsync.core.contest import Rewrites
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "y": 365 * 86_400}
 _PERIODS_S = {"s": 1, "min": 60, "h": 3_600}
 _LONGEST_S = 100 * _UNITS_S["y"]
 
 _DURATION = re.compile(r"([0-9]{1,12}) ?([smhdy])")
+_REWRITES = re.compile(r"([0-9]{1,9}) in ([0-9]{1,12} ?[smhdy])")
 _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _RATE = re.compile(rf"({_NUMBER}) ?/ ?(s|min|h)(?: +burst +({_NUMBER}))?")
@@ -44,6 +46,14 @@ def as_rate(value: object) -> Rate:
     if not per_s or burst < 1:
         raise UnfitError("must be a rate of more than 0 with a burst of at least 1")
     return Rate(per_s=per_s, burst=burst)
+
+
+def as_rewrites(value: object) -> Rewrites:
+    """Return how often something may be written, such as "3 in 24h": at least once."""
+    match = _match(_REWRITES, value, 'a number and a duration like "3 in 24h"')
+    if not int(match[1]):
+        raise UnfitError('must be at least once: sources that nobody may write to have mode = "observe"')
+    return Rewrites(most=int(match[1]), window_s=as_duration(match[2]))
 
 
 def _match(pattern: re.Pattern[str], value: object, wanted: str) -> re.Match[str]:

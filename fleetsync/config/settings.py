@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fleetsync.core.bucket import Rate
+from fleetsync.core.contest import Rewrites
 from fleetsync.core.kind import Kind
 from fleetsync.core.model import ResourceType
 
@@ -98,6 +99,7 @@ class Limits:
     max_gone: float = 0.2
     max_writes: float = 0.3
     min_known: int = 10
+    max_rewrites: Rewrites = field(default_factory=Rewrites)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from fleetsync.config.auth import METHODS, NONE, WITHOUT_SCOPE, read_auth
 from fleetsync.config.origins import as_authority, as_proxy, as_service, is_loopback
-from fleetsync.config.quantities import as_duration, as_percentage, as_rate
+from fleetsync.config.quantities import as_duration, as_percentage, as_rate, as_rewrites
 from fleetsync.config.settings import AuthSettings, Limits, Mode, RateSettings, SourceSettings, WeakestGuard
 from fleetsync.config.table import Table
 from fleetsync.config.values import (
@@ -124,6 +124,7 @@ def _read_limits(table: Table) -> Limits:
         max_gone=table.take("max_gone", as_percentage, _LIMITS.max_gone),
         max_writes=table.take("max_writes", as_percentage, _LIMITS.max_writes),
         min_known=table.take("min_known", as_whole(0), _LIMITS.min_known),
+        max_rewrites=table.take("max_rewrites", as_rewrites, _LIMITS.max_rewrites),
     )
     table.close()
     return limits

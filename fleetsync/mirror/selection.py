@@ -3,19 +3,23 @@
 import datetime
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
 
 from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.contest import CARRIED_OUT, Standing, Written
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.model import ETag, Part, Resource, ResourceType
+from fleetsync.core.path import render
+from fleetsync.core.plan import Leaf, Result
 from fleetsync.core.sql_text import fault_in, quoted_names, reads_elsewhere
 from fleetsync.errors import MirrorError, TooLongError, UsageError
 from fleetsync.mirror.reader import Reader
 from fleetsync.mirror.scan import Rows, Scan, Scanned
 from fleetsync.mirror.views import numbered
+from fleetsync.mirror.wishes import value_text
 
 T = TypeVar("T")
 
@@ -33,6 +37,20 @@ class Row:
     no: int
     resource: Resource
     details: Mapping[Part, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What was done to a resource: `writes` that were carried out, newest first, and what it was seen to be since."""
+
+    writes: Sequence[Written]
+    drift: Mapping[str, tuple[str | None, Standing]]
+    """Of what was not as declared when that was last looked at: its value and how long, by path as it is rendered."""
+
+    def standing(self, leaf: Leaf, now: datetime.datetime) -> Standing:
+        """Return how long a leaf is seen to be as it is."""
+        value, known = self.drift.get(render(leaf.path), (None, Standing(since=now, moved_at=now)))
+        return known if value == value_text(leaf.actual) else replace(known, moved_at=now)
 
 
 class Selection:
@@ -136,6 +154,24 @@ class Selection:
             return next(self._rows([no]), None)
         return None
 
+    def pasts(self, source: str, type: ResourceType, ids: Sequence[str]) -> dict[str, Past]:
+        """Return what was done to those of these resources that a write of ours was carried out on; 500 ids at most."""
+        marks = ", ".join("?" * len(ids))
+        where = f"source = ? AND type = ? AND resource_id IN ({marks})"
+        taken = ", ".join(f"'{result.value}'" for result in CARRIED_OUT)
+        key = (source, type, *ids)
+        writes: dict[str, list[Written]] = {}
+        sql = f"SELECT resource_id, started_at, patch, outcome FROM write WHERE {where} AND outcome IN ({taken})"
+        for id, at, patch, outcome in self._reader.rows(f"{sql} ORDER BY id DESC", key):
+            one = Written(at=_instant(at), patch=msgspec.json.decode(patch), result=Result(outcome))
+            writes.setdefault(id, []).append(one)
+        drift: dict[str, dict[str, tuple[str | None, Standing]]] = {}
+        sql = f"SELECT resource_id, path, actual, since, COALESCE(moved_at, since) FROM drift_leaf WHERE {where}"
+        for id, path, actual, at, moved_at in self._reader.rows(sql, key) if writes else ():
+            standing = Standing(since=_instant(at), moved_at=_instant(moved_at))
+            drift.setdefault(id, {})[path] = actual, standing
+        return {id: Past(writes=found, drift=drift.get(id, {})) for id, found in writes.items()}
+
     def known(self, source: str) -> int:
         """Return how many resources a source is known to have, by its last complete listings.
 
@@ -155,3 +191,7 @@ class Selection:
             name: None if at is None else (now - datetime.datetime.fromisoformat(at)).total_seconds()
             for name, at in rows
         }
+
+
+def _instant(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)

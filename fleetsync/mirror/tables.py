@@ -287,6 +287,8 @@ drift_leaf = Table(
     Column("state", Text, nullable=False),
     Column("by", Text),
     Column("since", UtcDateTime, nullable=False),
+    # When its value was first found to be what it is, while it was not as declared.
+    Column("moved_at", UtcDateTime),
 )
 
 declaration = Table(

@@ -1,6 +1,6 @@
 """Declarations in the database: what each selects, what holds it, and the drift that is left."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
 from fleetsync.core.delta import Event
 from fleetsync.core.model import CycleId, ResourceType
 from fleetsync.core.path import render
-from fleetsync.core.plan import Drift
+from fleetsync.core.plan import Drift, DriftState
 from fleetsync.mirror import resources
 from fleetsync.mirror.engine import Prepared, Transaction, Writer
 from fleetsync.mirror.resources import Scope, json_text
@@ -48,6 +48,26 @@ class Selected:
     matched: Matched = field(default_factory=Bitmap)
     drifting: int = 0
     error: str | None = None
+
+
+_DriftKey = tuple[str, str, str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """How many leaves are contested and were not before, and the first of them; and how many no longer are."""
+
+    first: Drift | None = None
+    contested: int = 0
+    rested: int = 0
+
+    def note(self, before: Set[_DriftKey], drift: Iterable[Drift]) -> None:
+        """Take note of what is contested now of that of which `before` was."""
+        now = {_drift_key(one): one for one in drift if one.state is DriftState.CONTESTED}
+        new = [one for key, one in now.items() if key not in before]
+        self.first = self.first or next(iter(new), None)
+        self.contested += len(new)
+        self.rested += len(before - now.keys())
 
 
 class Wishes:
@@ -106,18 +126,20 @@ class Wishes:
             delete(selection).where(selection.c.declaration == row.name, selection.c.source == source_name)
         )
 
-    async def evaluate(self, source_name: str, found: Sequence[Selected], drift: Sequence[Drift]) -> None:
+    async def evaluate(self, source_name: str, found: Sequence[Selected], drift: Sequence[Drift]) -> "Turn":
         """Store what the declarations select in a source and the drift there; what did not change is not written.
 
-        `drift` is sorted by key. What is much is stored in several transactions.
+        `drift` is sorted by key. What is much is stored in several transactions. Returns what turned by that.
         """
         for start in range(0, len(found), _DECLARATIONS):
             async with self._writer.transaction() as transaction:
                 await self._store_selection(transaction, source_name, found[start : start + _DECLARATIONS])
-        drifting = await self._store_drift(source_name, drift)
+        turn = Turn()
+        drifting = await self._store_drift(source_name, drift, turn)
         async with self._writer.transaction() as transaction:
             statement = update(source).where(source.c.name == source_name, source.c.drifting != drifting)
             await transaction.run(statement.values(drifting=drifting))
+        return turn
 
     async def _store_selection(self, transaction: Transaction, name: str, found: Sequence[Selected]) -> None:
         where = selection.c.source == name
@@ -156,33 +178,37 @@ class Wishes:
         ]
         await transaction.upsert(selected, ("declaration", "source", "chunk"), rows)
 
-    async def _store_drift(self, name: str, drift: Iterable[Drift]) -> int:
+    async def _store_drift(self, name: str, drift: Iterable[Drift], turn: "Turn") -> int:
         """Make the stored drift what it is now, part by part; return how many resources drift."""
         drifting = 0
         after: tuple[str, str] | None = None
         for batch, upto in _parts(drift):
             drifting += len({(one.key.type, one.key.id) for one in batch})
             async with self._writer.transaction() as transaction:
-                await self._store_part(transaction, name, batch, _between(after, upto))
+                before = await self._store_part(transaction, name, batch, _between(after, upto))
+            turn.note(before, batch)
             after = upto
         return drifting
 
     async def _store_part(
         self, transaction: Transaction, name: str, drift: Iterable[Drift], between: ColumnElement[bool]
-    ) -> None:
+    ) -> Set["_DriftKey"]:
+        """Make a part of the stored drift what it is now; return the keys of what was contested before."""
         there = await transaction.rows(select(drift_leaf).where(drift_leaf.c.source == name, between))
         stored = {tuple(row)[:4]: tuple(row)[4:9] for row in there}
         since = {tuple(row)[:4]: row.since for row in there}
+        moved_at = {(*tuple(row)[:4], row.actual): row.moved_at for row in there}
         at = self._clock.now()
         rows = {_drift_key(one): _drift_values(one) for one in drift}
         await transaction.run_many(_FORGET_LEAF, [key for key in stored if key not in rows])
-        columns = (*_KEY, "actual", "declared", "declaration", "state", "by", "since")
+        columns = (*_KEY, "actual", "declared", "declaration", "state", "by", "since", "moved_at")
         changed = [
-            dict(zip(columns, (*key, *values, since.get(key, at)), strict=True))
+            dict(zip(columns, (*key, *values, since.get(key, at), moved_at.get((*key, values[0]), at)), strict=True))
             for key, values in rows.items()
             if stored.get(key) != values
         ]
         await transaction.upsert(drift_leaf, _KEY, changed)
+        return {key for key, values in stored.items() if values[3] == DriftState.CONTESTED.value}
 
 
 def _parts(drift: Iterable[Drift]) -> Iterator[tuple[list[Drift], tuple[str, str] | None]]:
@@ -218,15 +244,15 @@ def _row(one: Declaration) -> dict[str, Any]:
     }
 
 
-def _drift_key(one: Drift) -> tuple[str, str, str, str]:
+def _drift_key(one: Drift) -> _DriftKey:
     return (one.key.source, one.key.type, one.key.id, render(one.leaf.path))
 
 
 def _drift_values(one: Drift) -> tuple[str | None, str | None, str, str, str | None]:
     leaf = one.leaf
-    return (_value(leaf.actual), _value(leaf.declared), ", ".join(leaf.declarations), one.state.value, one.by)
+    return (value_text(leaf.actual), value_text(leaf.declared), ", ".join(leaf.declarations), one.state.value, one.by)
 
 
-def _value(value: object) -> str | None:
+def value_text(value: object) -> str | None:
     """Return a leaf's value as JSON; NULL where nothing is there, or nothing is known."""
     return None if value is ABSENT or value is UNKNOWN else msgspec.json.encode(value).decode()

@@ -24,7 +24,7 @@ import msgspec
 from fleetsync.core.bucket import Rate
 from fleetsync.core.document import parsable
 from fleetsync.core.kind import Quota
-from fleetsync.core.model import ResourceKey
+from fleetsync.core.model import Resource, ResourceKey
 from fleetsync.core.operation import Followed, Operation, Standing
 from fleetsync.errors import AuthError, ConflictError, InvalidResponseError, NotFoundError, RejectedError
 from fleetsync.providers._rest import segment
@@ -264,6 +264,16 @@ def tags_in(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tags of a resource; null and none are the same."""
     tags = document.get("tags")
     return dict(tags) if isinstance(tags, Mapping) else {}
+
+
+def author_of(resource: Resource) -> str | None:
+    """Return who changed a resource last, by its `systemData` (CommonTypes of Azure Resource Manager, read 2026-11).
+
+    None where it is not shown: Azure Sphere has it in the answers of writes alone.
+    """
+    shown = msgspec.json.decode(resource.document).get("systemData")
+    who = shown.get("lastModifiedBy") if isinstance(shown, dict) else None
+    return who if isinstance(who, str) and who else None
 
 
 def _listed(response: Response) -> Listed:

@@ -96,6 +96,10 @@ class Target(Source, Protocol):
         """
         return ()
 
+    def author(self, resource: Resource) -> str | None:  # noqa: ARG002 - for those that know one
+        """Return who changed a resource last, in the service's words; None where it does not say. Pure."""
+        return None
+
     async def patch(self, change: Change) -> Written:
         """Send one guarded write, once.
 

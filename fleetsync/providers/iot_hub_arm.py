@@ -33,7 +33,19 @@ from fleetsync.core.model import (
 from fleetsync.core.operation import LASTS_S, Followed, Operation
 from fleetsync.core.plan import Change, Guard, GuardKind
 from fleetsync.errors import ConflictError, ResourceError, TransientError
-from fleetsync.providers._arm import METHODS, OPERATIONS, SCOPE, URL, Arm, Listed, key_of, quota, scope, tags_in
+from fleetsync.providers._arm import (
+    METHODS,
+    OPERATIONS,
+    SCOPE,
+    URL,
+    Arm,
+    Listed,
+    author_of,
+    key_of,
+    quota,
+    scope,
+    tags_in,
+)
 from fleetsync.providers._rest import asked_for, identified, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 
@@ -127,6 +139,10 @@ class IotHubArm(Target):
     def guard(self, part: Part, resource: Resource) -> Guard | None:  # noqa: ARG002 - there is one part
         """Return the reread guard: PATCH compares no ETag. Ours is compared right before, in `patch`."""
         return Guard(kind=GuardKind.REREAD, etag=resource.etag)
+
+    def author(self, resource: Resource) -> str | None:
+        """Return whom `systemData` names."""
+        return author_of(resource)
 
     async def patch(self, change: Change) -> Written:
         """Send the tags whole, as they were read just now, with the change in them."""

@@ -41,7 +41,19 @@ from fleetsync.core.operation import LASTS_S, Followed, Operation, Standing
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Objection
 from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError, TransientError
-from fleetsync.providers._arm import METHODS, OPERATIONS, SCOPE, URL, Arm, Listed, key_of, quota, scope, tags_in
+from fleetsync.providers._arm import (
+    METHODS,
+    OPERATIONS,
+    SCOPE,
+    URL,
+    Arm,
+    Listed,
+    author_of,
+    key_of,
+    quota,
+    scope,
+    tags_in,
+)
 from fleetsync.providers._rest import asked_for, fits_if_match, identified, instant, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.http import Response
@@ -285,6 +297,10 @@ class SphereArm(Target):
             by = "the service does not say which catalog and group it is in"
             found = [Objection(path=leaf.path, state=DriftState.HELD, by=by) for leaf in change.leaves]
         return found
+
+    def author(self, resource: Resource) -> str | None:
+        """Return whom `systemData` names."""
+        return author_of(resource)
 
     async def patch(self, change: Change) -> Written:
         """Move a device, change settings of a group, or send the tags of a catalog whole."""

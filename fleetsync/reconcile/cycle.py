@@ -13,6 +13,7 @@ from fleetsync.core.counts import Counts
 from fleetsync.core.declaration import Declaration
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import CycleId, ListingId, Part, ResourceKey, ResourceType
+from fleetsync.core.path import render
 from fleetsync.core.plan import Outcome, Plan, Result
 from fleetsync.core.safety import check_plan
 from fleetsync.errors import (
@@ -29,6 +30,7 @@ from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.unbroken import to_its_end
+from fleetsync.mirror.wishes import Turn
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.apply import Apply
 from fleetsync.reconcile.details import WantedDetail, read_details
@@ -259,7 +261,9 @@ class Cycle:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
         job = self._job
         planned: Planned = await self._in_thread(lambda planner, selection: planner.plan(selection, self._listed))
-        await job.mirror.wishes.evaluate(job.source.name, planned.selected, planned.plan.drift)
+        _say_turned(
+            job.source.name, await job.mirror.wishes.evaluate(job.source.name, planned.selected, planned.plan.drift)
+        )
         return planned.plan
 
     async def _apply(self, cycle: CycleId, done: Done) -> None:
@@ -323,10 +327,13 @@ class Cycle:
         def work() -> T:
             with job.mirror.selection() as selection:
                 running.append(selection)
-                ages_s = selection.ages_s(job.clock.now())
+                at = job.clock.now()
+                ages_s = selection.ages_s(at)
                 if self._listed == set(job.settings.resources):
                     ages_s[job.source.name] = 0.0
-                planner = Planner(job.source, job.settings, job.declarations, ages_s=ages_s, longest_s=job.longest_s)
+                planner = Planner(
+                    job.source, job.settings, job.declarations, at=at, ages_s=ages_s, longest_s=job.longest_s
+                )
                 return function(planner, selection)
 
         try:
@@ -348,6 +355,22 @@ def _say_passed_over(going: Listing) -> None:
         log.warning(
             "listing.passed_over", type=going.type, failed=going.passed_over, resource=first.id, reason=first.reason
         )
+
+
+def _say_turned(source: str, turn: Turn) -> None:
+    """Say what somebody else is found to keep changing back, and when that has ended."""
+    log = get_log(source=source)
+    if (first := turn.first) is not None:
+        log.warning(
+            "drift.contested",
+            type=first.key.type,
+            resource=first.key.id,
+            path=render(first.leaf.path),
+            reason=first.by,
+            contested=turn.contested,
+        )
+    if turn.rested:
+        log.info("drift.rested", contested=turn.rested)
 
 
 def _say(done: Done, ending: Ending, *, took_s: float) -> None:

@@ -1,5 +1,6 @@
 """Planning: the mirror against the declarations. No request is sent, nothing is written; it blocks, so use a thread."""
 
+import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -11,15 +12,18 @@ from fleetsync.config.settings import SourceSettings, WeakestGuard
 from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.declaration import UNKNOWN, Declaration, Wish, in_force, merge
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import Part, ResourceKey, ResourceType
+from fleetsync.core.model import Part, Resource, ResourceKey, ResourceType
 from fleetsync.core.path import Path, overlap
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare, dropped
 from fleetsync.mirror.scan import Scanned
 from fleetsync.mirror.selection import Row, Selection
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.base import Source, Target
+from fleetsync.reconcile.contests import Contests
 from fleetsync.reconcile.details import WantedDetail
 from fleetsync.reconcile.spooled import Changes, Contradictions, Drifts, WantedDetails
+
+_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,32 +43,37 @@ class Planner:
         settings: SourceSettings,
         declarations: Sequence[Declaration],
         *,
+        at: datetime.datetime,
         ages_s: Mapping[str, float | None],
         longest_s: Mapping[str, float],
     ) -> None:
         """Take what a plan depends on besides the mirror.
 
-        `ages_s` says how long ago each source was last listed completely, `longest_s` what is too long for a selector
-        that looks at other rows (three intervals).
+        `at` is now, `ages_s` says how long ago each source was last listed completely, `longest_s` what is too long for
+        a selector that looks at other rows (three intervals).
         """
         self._source = source
         self._settings = settings
         self._declarations = declarations
+        self._at = at
         self._ages_s = ages_s
         self._longest_s = longest_s
 
     def plan(self, selection: Selection, listed: Set[ResourceType] | None = None) -> Planned:
-        """Return the plan; the same mirror and declarations give the same plan.
+        """Return the plan; at the same time the same mirror and declarations give the same plan.
 
         It changes resources of `listed` types, None for all; what drifts of the others it says as well.
         """
-        draft = _Draft(self._source, self._settings, listed)
+        target = self._source if isinstance(self._source, Target) else None
+        contests = None if target is None else Contests(target, self._settings, selection, self._at)
+        draft = _Draft(self._source, self._settings, listed, target, contests)
         selected: list[Selected] = []
         for spec in self._specs():
             declarations = in_force(self._declarations, self._source.name, spec.type)
             claims = self._claims(selection, spec, declarations)
             for row, mine, held in claims.rows(selection):
                 draft.consider(spec, row, mine, held)
+            draft.decide()
             selected += claims.selected(draft.drifting)
         plan = draft.plan(basis(self._declarations), selection.known(self._source.name))
         return Planned(plan=plan, selected=tuple(selected))
@@ -169,6 +178,15 @@ def _owners(declarations: Iterable[Declaration]) -> _Owners:
     return _Owners(wish=merge(declarations), priorities={one.name: one.priority for one in declarations})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What drifts of a resource and will not be written, and what may be."""
+
+    resource: Resource
+    drift: list[Drift]
+    changes: list[Change]
+
+
 @dataclass(slots=True)
 class _Draft:
     """A plan in the making: row by row, in any order. `drifting` counts resources by declaration."""
@@ -176,16 +194,17 @@ class _Draft:
     source: Source
     settings: SourceSettings
     listed: Set[ResourceType] | None
+    target: Target | None
+    contests: Contests | None
+    """Both None where nothing can be written."""
+    waiting: list[_Wanted] = field(default_factory=list)
+    """Resources of one type: what was done to them before, the mirror is asked for many at once."""
     changes: Changes = field(default_factory=Changes)
     drift: Drifts = field(default_factory=Drifts)
     contradictions: Contradictions = field(default_factory=Contradictions)
     unread: int = 0
     drifting: Counter[str] = field(default_factory=Counter)
     wishes: dict[tuple[Declaration, ...], Wish] = field(default_factory=dict)
-    target: Target | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.target = self.source if isinstance(self.source, Target) else None
 
     def consider(self, spec: TypeSpec, row: Row, owners: _Owners, held: tuple[_Held, ...]) -> None:
         """Take one row, and the declarations that select it, into the plan.
@@ -199,6 +218,7 @@ class _Draft:
             return
         key = ResourceKey(self.source.name, spec.type, row.resource.id)
         drift: list[Drift] = []
+        changes: list[Change] = []
         if wish.contradictions:
             drift += self._held(key, wish, unmet, document)
         else:
@@ -208,11 +228,26 @@ class _Draft:
                     if claim is not None:
                         by = f"declaration {claim.declaration.name} is held: {claim.error}"
                         drift.append(Drift(key=key, leaf=leaf, state=DriftState.HELD, by=by))
-                drift += self._wanted(key, part, tuple(leaf for leaf, claim in by_claim if claim is None), row)
+                free = tuple(leaf for leaf, claim in by_claim if claim is None)
+                if (change := self._wanted(key, part, free, row, drift)) is not None:
+                    changes.append(change)
             self.unread += any(leaf.actual is UNKNOWN for leaves in unmet.values() for leaf in leaves)
-        for one in sorted(drift, key=lambda one: one.leaf.path):
-            self.drift.put(one)
-        self.drifting.update({name for one in drift for name in one.leaf.declarations})
+        self.waiting.append(_Wanted(resource=row.resource, drift=drift, changes=changes))
+        if len(self.waiting) == _BATCH:
+            self.decide()
+
+    def decide(self) -> None:
+        """Take what waits into the plan, but for the leaves that somebody else keeps changing back."""
+        changes = [(change, one.resource) for one in self.waiting for change in one.changes]
+        contested = iter(self.contests.among(changes) if self.contests is not None else ())
+        for one in self.waiting:
+            drift = one.drift
+            for change in one.changes:
+                drift += self._changed(change, one.resource, next(contested))
+            for leaf in sorted(drift, key=lambda one: one.leaf.path):
+                self.drift.put(leaf)
+            self.drifting.update({name for leaf in drift for name in leaf.leaf.declarations})
+        self.waiting.clear()
 
     def _held(
         self, key: ResourceKey, wish: Wish, unmet: Mapping[Part, tuple[Leaf, ...]], document: Mapping[str, object]
@@ -232,22 +267,28 @@ class _Draft:
                 if leaf.path not in disputed:
                     yield Drift(key=key, leaf=leaf, state=DriftState.HELD, by=f"{by} disagree")
 
-    def _wanted(self, key: ResourceKey, part: Part, leaves: tuple[Leaf, ...], row: Row) -> Iterator[Drift]:
+    def _wanted(
+        self, key: ResourceKey, part: Part, leaves: tuple[Leaf, ...], row: Row, drift: list[Drift]
+    ) -> Change | None:
+        """Return the change that is wanted of a part, as far as the operator allows it; the rest goes into `drift`."""
         known = tuple(leaf for leaf in leaves if leaf.actual is not UNKNOWN)
-        for leaf in leaves:
-            if leaf.actual is UNKNOWN:
-                yield Drift(key=key, leaf=leaf, state=DriftState.UNKNOWN)
+        drift += (Drift(key=key, leaf=leaf, state=DriftState.UNKNOWN) for leaf in leaves if leaf.actual is UNKNOWN)
         if not known:
-            return
+            return None
         guard = self.target.guard(part, row.resource) if self.target is not None else None
-        if held := held_by(guard, self.settings):
-            yield from (Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known)
-        elif guard is not None:
-            yield from self._changed(Change(key=key, part=part, guard=guard, leaves=known), row)
+        held = held_by(guard, self.settings)
+        if guard is not None and held is None:
+            return Change(key=key, part=part, guard=guard, leaves=known)
+        drift += (Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known)
+        return None
 
-    def _changed(self, change: Change, row: Row) -> Iterator[Drift]:
-        """Take a change into the plan, but for the leaves that the service is known not to take."""
-        objections = self.target.objections(change, row.resource) if self.target is not None else ()
+    def _changed(self, change: Change, resource: Resource, contested: Mapping[Path, str]) -> Iterator[Drift]:
+        """Take a change into the plan, but for what is contested and what the service is known not to take."""
+        for leaf in change.leaves:
+            if leaf.path in contested:
+                yield Drift(key=change.key, leaf=leaf, state=DriftState.CONTESTED, by=contested[leaf.path])
+        change = replace(change, leaves=tuple(leaf for leaf in change.leaves if leaf.path not in contested))
+        objections = self.target.objections(change, resource) if self.target is not None else ()
         refused = {one.path: one for one in objections}
         for leaf in change.leaves:
             one = refused.get(leaf.path)

@@ -1,4 +1,4 @@
-"""What is wrong with a source, since when, and when it is asked again; what is on record of listings; indexes.
+"""What is wrong with a source, since when, and when it is asked again; records of listings and of drift; indexes.
 
 Revision ID: 0005
 Revises: 0004
@@ -44,6 +44,10 @@ def upgrade() -> None:
     op.add_column(
         "listing",
         sa.Column("cited_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite"), nullable=True),
+    )
+    op.add_column(
+        "drift_leaf",
+        sa.Column("moved_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite"), nullable=True),
     )
     for name, table, columns, condition in _INDEXES:
         where = None if condition is None else sa.text(condition)

@@ -306,3 +306,39 @@ def test_a_lock_of_somebody_who_does_not_listen_is_75(synced: Bench, words: list
 
     assert result.exit_code == 75
     assert "in use by process 4242" in result.stderr
+
+
+def fought_over(bench: Bench, pumps: int) -> list[str]:
+    """Let somebody else change names back that were written as often as they may be; return the ids."""
+    bench.config.write_text(bench.config.read_text().replace("limits = {", 'limits = { max_rewrites = "1 in 1h",'))
+    bench.done("apply")
+    ids = [str(row["id"]) for row in bench.json("query", "SELECT id FROM devices WHERE display_name = 'A pump'")]
+    for id in ids[:pumps]:
+        bench.cloud.operator_edit(id, {"displayName": "theirs"})
+    bench.done("sync")
+    return ids[:pumps]
+
+
+def test_a_plan_says_once_what_one_reason_keeps_from_many(synced: Bench) -> None:
+    ids = fought_over(synced, 6)
+
+    printed = synced.done("plan")
+
+    reason = "contested: somebody else, after 1 write in 60 min"
+    assert printed.count(reason) == 1
+    assert f"central 6 devices  not written: {', '.join(map(repr, sorted(ids)[:3]))}, …\n" in printed
+    assert f'    displayName: "theirs" -> "A pump"  (rename)  {reason}\n' in printed
+    assert "0 changes on " in printed
+    assert "6 values not written" in printed
+    assert synced.run("plan", "--exit-code").exit_code == 0
+    [held] = {one["state"] for one in synced.json("plan")["sources"][0]["held"]}
+    assert held == "contested"
+    assert "drift: 6 contested" in synced.done("status")
+
+
+def test_a_plan_names_each_of_a_few_that_are_not_written(synced: Bench) -> None:
+    ids = fought_over(synced, 2)
+    printed = synced.done("plan")
+    assert [f"central device {id!r}  not written" in printed for id in ids] == [True, True]
+    explained = synced.done("explain", "central", ids[0])
+    assert "displayName: contested (somebody else, after 1 write in 60 min)" in explained

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fleetsync.config.load import load
 from fleetsync.config.settings import DAY_S, Mode, Secret, Settings, WeakestGuard
 from fleetsync.core.bucket import Rate
+from fleetsync.core.contest import Rewrites
 from fleetsync.errors import ConfigError, Problem
 from tests.config.kinds import CENTRAL, KINDS, CentralSettings, RelaySettings
 
@@ -63,6 +64,7 @@ daily = 200_000
 max_gone = "12.5%"
 max_writes = "100%"
 min_known = 0
+max_rewrites = "1 in 7d"
 """
 
 
@@ -92,6 +94,7 @@ def test_a_source_needs_a_kind_a_url_and_a_way_to_sign_in_and_the_rest_has_defau
     assert plant.own == CentralSettings()
     assert (plant.rate.share, plant.rate.classes, plant.rate.daily) == (0.6, {}, None)
     assert (plant.limits.max_gone, plant.limits.max_writes, plant.limits.min_known) == (0.2, 0.3, 10)
+    assert plant.limits.max_rewrites == Rewrites(most=3, window_s=DAY_S)
     assert (plant.ca_file, plant.proxy, plant.authority, plant.scope) == (None, None, None, None)
 
 
@@ -122,6 +125,7 @@ def test_every_key_reaches_its_setting(tmp_path: Path) -> None:
     assert plant.rate.classes == {"list": Rate(per_s=10, burst=1), "write": Rate(per_s=1 / 3, burst=5)}
     assert plant.rate.daily == 200_000
     assert (plant.limits.max_gone, plant.limits.max_writes, plant.limits.min_known) == (0.125, 1, 0)
+    assert plant.limits.max_rewrites == Rewrites(most=1, window_s=7 * DAY_S)
 
 
 def test_a_kind_may_have_an_address_and_must_have_its_own_keys(tmp_path: Path) -> None:
@@ -231,6 +235,12 @@ WRONG = {
     ),
     "more than all": Wrong(PLANT + '[sources.plant.limits]\nmax_gone = "101%"\n', 6, 'from "0%" to "100%"'),
     "fewer than none": Wrong(PLANT + "[sources.plant.limits]\nmin_known = -1\n", 6, "`min_known` must be at least 0"),
+    "a number without a time": Wrong(
+        PLANT + "[sources.plant.limits]\nmax_rewrites = 3\n", 6, 'must be a number and a duration like "3 in 24h"'
+    ),
+    "never again": Wrong(
+        PLANT + '[sources.plant.limits]\nmax_rewrites = "0 in 24h"\n', 6, "`max_rewrites` must be at least once"
+    ),
     "an unknown unit": Wrong(plant(x='interval = "5 parsecs"'), 5, '`interval` must be a duration like "30s"'),
     "no time at all": Wrong(plant(x='interval = "0s"'), 5, "`interval` must be a duration of at least 1s"),
     "longer than anybody lives": Wrong(plant(x='interval = "101y"'), 5, "at most 100y"),

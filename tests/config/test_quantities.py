@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.config.quantities import as_duration, as_percentage, as_rate
+from fleetsync.config.quantities import as_duration, as_percentage, as_rate, as_rewrites
 from fleetsync.config.values import UnfitError
 from fleetsync.core.bucket import Rate
+from fleetsync.core.contest import Rewrites
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,23 @@ def test_every_rate_that_can_be_written_is_read(number: int, period: str, burst:
     rate = as_rate(f"{number}/{period} burst {burst}")
     assert rate.per_s * {"s": 1, "min": 60, "h": 3600}[period] == pytest.approx(number)
     assert rate.burst == burst
+
+
+@pytest.mark.parametrize(
+    ("text", "rewrites"),
+    [
+        ("3 in 24h", Rewrites(most=3, window_s=86_400)),
+        ("1 in 30 s", Rewrites(most=1, window_s=30)),
+        (" 99 in 1y ", None),
+    ],
+)
+def test_how_often_something_is_written_again_is_a_number_and_a_duration(text: str, rewrites: Rewrites | None) -> None:
+    assert as_rewrites(text) == (rewrites or Rewrites(most=99, window_s=365 * 86_400))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "24h", "0 in 24h", "-1 in 24h", "1.5 in 24h", "3 in 24", "3 per 24h", "3in24h"]
+)
+def test_what_is_no_number_and_duration_is_refused(text: str) -> None:
+    with pytest.raises(UnfitError, match="must be a"):
+        as_rewrites(text)

@@ -30,7 +30,9 @@ def ahead_of(rig: Rig) -> tuple[Forecast, Forecast]:
     with reading(rig.path, rig.clock) as reader:
         selection = Selection(reader, view_of(all_kinds().values()))
         ages_s = selection.ages_s(rig.clock.now())
-        planner = Planner(unconnected(source), source, rig.declarations, ages_s=ages_s, longest_s=rig.longest_s)
+        planner = Planner(
+            unconnected(source), source, rig.declarations, at=rig.clock.now(), ages_s=ages_s, longest_s=rig.longest_s
+        )
         plan, stocks = planner.plan(selection).plan, forecasts.stocks_of(reader, source)
         details = forecasts.details(source, planner, selection, stocks)
         return forecasts.writing(source, plan, stocks), forecasts.listing(source, stocks, details)

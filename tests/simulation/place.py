@@ -280,6 +280,8 @@ class Place:
             *rates,
             f"[sources.{self.name}.limits]",
             f'max_writes = "{self.max_writes}"',
+            # What is contested rests, and is written again, before everything has to have converged.
+            'max_rewrites = "3 in 1h"',
         ]
         return "\n".join(lines) + "\n"
 
