@@ -1,13 +1,15 @@
 """Run the benchmarks and print their tables: `make bench`, or `python -m benchmarks --help`."""
 
 import argparse
+import contextlib
 import os
 import platform
 import sqlite3
 import tempfile
 from pathlib import Path
 
-from benchmarks import listing
+from benchmarks import listing, plans
+from benchmarks.contest import Suite
 
 
 def main() -> None:
@@ -17,20 +19,27 @@ def main() -> None:
     parser.add_argument("--shape", choices=["central", "hub"], default="central")
     parser.add_argument("--order", choices=["random", "sorted"], default="random")
     parser.add_argument("--alone", action="store_true", help="without the scripts that people write")
+    parser.add_argument("--only", action="append", choices=list(SUITES), help="may be given several times")
     given = parser.parse_args()
     where = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores"
     print(f"{where}, {given.rounds} rounds in turn; medians, ratios with their range\n")
     with tempfile.TemporaryDirectory(prefix="fleetsync-bench-") as folder:
-        made = listing.suite(
-            Path(folder) / "listing",
-            given.devices,
-            shape=given.shape,
-            order=given.order,
-            with_others=not given.alone,
-        )
-        with made as suite:
-            suite.run(given.rounds)
-            print(suite.table())
+        for name in given.only or SUITES:
+            with SUITES[name](Path(folder) / name, given) as suite:
+                suite.run(given.rounds)
+                print(suite.table())
+
+
+def _listing(folder: Path, given: argparse.Namespace) -> contextlib.AbstractContextManager[Suite]:
+    others = not given.alone
+    return listing.suite(folder, given.devices, shape=given.shape, order=given.order, with_others=others)
+
+
+def _plans(folder: Path, given: argparse.Namespace) -> contextlib.AbstractContextManager[Suite]:
+    return plans.suite(folder, given.devices)
+
+
+SUITES = {"listing": _listing, "plans": _plans}
 
 
 main()
