@@ -6,9 +6,10 @@ import os
 import platform
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import listing, plans
+from benchmarks import listing, plans, readers, start
 from benchmarks.contest import Suite
 
 
@@ -39,7 +40,20 @@ def _plans(folder: Path, given: argparse.Namespace) -> contextlib.AbstractContex
     return plans.suite(folder, given.devices)
 
 
-SUITES = {"listing": _listing, "plans": _plans}
+def _readers(folder: Path, given: argparse.Namespace) -> contextlib.AbstractContextManager[readers.Readers]:
+    return readers.suite(folder, given.devices)
+
+
+def _start(folder: Path, _given: argparse.Namespace) -> contextlib.AbstractContextManager[Suite]:
+    return start.suite(folder)
+
+
+SUITES: dict[str, Callable[[Path, argparse.Namespace], contextlib.AbstractContextManager[Suite | readers.Readers]]] = {
+    "listing": _listing,
+    "plans": _plans,
+    "readers": _readers,
+    "start": _start,
+}
 
 
 main()

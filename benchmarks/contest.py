@@ -46,13 +46,15 @@ class Case:
 class Bound:
     """What must hold: the median, over the rounds, of a metric of `of` divided by that of `to` is at most `most`.
 
-    `of` and `to` are (case, contestant); without `to` the metric itself is bounded.
+    `of` and `to` are (case, contestant); without `to` the metric itself is bounded, or what it is beyond that of
+    `beyond`.
     """
 
     metric: str
     of: tuple[str, str]
     most: float
     to: tuple[str, str] | None = None
+    beyond: tuple[str, str] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Suite:
         return [
             f"- {metric_of(bound.metric)} of {' / '.join(bound.of)}"
             + (f" to {' / '.join(bound.to)}" if bound.to else "")
+            + (f" beyond {' / '.join(bound.beyond)}" if bound.beyond else "")
             + f": {self._value(bound):.2f}, at most {bound.most:g}"
             + ("" if self._value(bound) <= bound.most else " **(missed)**")
             for bound in self.bounds
@@ -114,6 +117,8 @@ class Suite:
         ]
 
     def _value(self, bound: Bound) -> float:
+        if bound.beyond is not None:
+            return _median(self.results[bound.of], bound.metric) - _median(self.results[bound.beyond], bound.metric)
         if bound.to is None:
             return _median(self.results[bound.of], bound.metric)
         return statistics.median(self._ratios(bound.metric, bound.of, bound.to))

@@ -1,10 +1,9 @@
-"""A mirror with a fleet in it, made without any service: twins of an IoT Hub as its listing would have stored them."""
+"""The process that makes a mirror with a fleet in it: twins of an IoT Hub as its listing would have stored them."""
 
 import asyncio
 import contextlib
 import json
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,18 +32,8 @@ _AT = "2026-11-01T10:00:00.000Z"
 _WRITTEN = "2026-01-01T00:00:00Z"
 
 
-def filled(folder: Path, devices: int) -> Path:
-    """Make a configuration and its database with so many devices in it; return the configuration.
-
-    A process of its own does it: what the next one takes at most begins with what its parent holds.
-    """
-    root = Path(__file__).parent.parent
-    subprocess.run([sys.executable, "-m", "benchmarks.mirrored", str(folder), str(devices)], check=True, cwd=root)
-    return folder / "config.toml"
-
-
 def fill(folder: Path, devices: int) -> None:
-    """Make them here."""
+    """Make a configuration and its database with so many devices in it."""
     (folder / "declarations").mkdir(parents=True)
     config = folder / "config.toml"
     config.write_text(_CONFIG)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.contest import Bound, Case, Suite
-from benchmarks.mirrored import filled
 from benchmarks.scan import predicates
+from benchmarks.service import mirrored
 
 PLAN = "fleetsync plan"
 SCAN = "one scan by hand"
@@ -41,7 +41,7 @@ def suite(folder: Path, devices: int) -> Iterator[Suite]:
 
 
 def _case(folder: Path, devices: int) -> Case:
-    config = filled(folder, devices)
+    config = mirrored(folder, devices)
     texts = (_DECLARATION.format(number=number, where=where) for number, where in enumerate(predicates()))
     (folder / "declarations" / "all.toml").write_text("".join(texts))
     plan = [sys.executable, "-m", "fleetsync", "--config", str(config), "plan", "--out", str(folder / "plan.json")]

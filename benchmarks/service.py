@@ -1,4 +1,4 @@
-"""The stand-in as a process, and words to it."""
+"""The stand-in as a process, and words to it; a mirror that was made without any."""
 
 import contextlib
 import subprocess
@@ -39,3 +39,13 @@ def serving(devices: int, *, shape: str = "central", order: str = "random") -> I
             yield Service(int(process.stdout.readline()), shape)
         finally:
             process.terminate()
+
+
+def mirrored(folder: Path, devices: int) -> Path:
+    """Make a configuration and its database with so many devices in it; return the configuration.
+
+    A process does it: the peak of any that is measured would begin with what this one holds.
+    """
+    command = [sys.executable, "-m", "benchmarks.mirrored", str(folder), str(devices)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
+    return folder / "config.toml"

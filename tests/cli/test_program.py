@@ -42,6 +42,11 @@ def test_query_starts_without_the_large_libraries(mirrored: Bench) -> None:
     assert not imported("--config", str(mirrored.config), "query", "SELECT 1") & set(HEAVY)
 
 
+def test_status_starts_without_what_it_does_not_use(mirrored: Bench) -> None:
+    # What it says of rates is computed where they are kept, and that can log.
+    assert not imported("--config", str(mirrored.config), "status") & (set(HEAVY) - {"structlog", "rich"})
+
+
 def test_every_command_has_a_help_that_fits_its_line(bench: Bench) -> None:
     listed = bench.done("--help").partition("Commands:")[2].splitlines()
 
