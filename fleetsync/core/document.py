@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-_LARGE = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+_NO_JSON = "it is no JSON"
+_ESCAPED = b"\\u"
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 # One escape after the other: a whole surrogate pair; what cannot be stored (the group); anything else.
 _ESCAPE = re.compile(
@@ -18,22 +20,24 @@ def fault_in(document: bytes) -> str | None:
     """Return why a document (JSON as its service sent it) cannot be stored; None where it can.
 
     SQLite takes what PostgreSQL refuses: U+0000 and halves of surrogate pairs in texts. We refuse both, and numbers
-    that no double holds.
+    that no double holds. What is no JSON at all is not its business: whoever decodes it says so.
     """
-    if _SUSPECT.search(document) and any(escape[1] for escape in _ESCAPE.finditer(document)):
-        return "a text in it holds U+0000 or half a surrogate pair"
+    fault = content_of(document)[0]
+    return None if fault == _NO_JSON else fault
+
+
+def content_of(document: bytes) -> tuple[str | None, Any]:
+    """Return why a document cannot be stored, or None and its content, decoded."""
+    if _ESCAPED in document and any(escape[1] for escape in _ESCAPE.finditer(document)):
+        return "a text in it holds U+0000 or half a surrogate pair", None
     try:
-        document.decode()
+        return None, msgspec.json.decode(document)
     except UnicodeDecodeError:
-        return "it is not UTF-8"
-    if _LARGE.search(document):
-        try:
-            msgspec.json.decode(document)
-        except msgspec.ValidationError:
-            return "a number in it is too large"
-        except (msgspec.DecodeError, RecursionError):
-            return "it is no JSON"
-    return None
+        return "it is not UTF-8", None
+    except msgspec.ValidationError:
+        return "a number in it is too large", None
+    except (msgspec.DecodeError, RecursionError):
+        return _NO_JSON, None
 
 
 def parsable(body: bytes) -> bytes:
@@ -41,7 +45,7 @@ def parsable(body: bytes) -> bytes:
 
     So a page can be read although one document in it cannot be stored; all other bytes stay as they are.
     """
-    if not _SUSPECT.search(body):
+    if _ESCAPED not in body or not _SUSPECT.search(body):
         return body
     return _ESCAPE.sub(lambda escape: b"\\u0000" if escape[1] else escape[0], body)
 

@@ -1,8 +1,11 @@
 """The words that all layers share: resources, pages, and how they are named."""
 
 import datetime
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NewType
+
+import msgspec
 
 Cursor = NewType("Cursor", str)
 """Where the next page is. Opaque: used byte for byte, never built, cut or re-encoded."""
@@ -34,8 +37,7 @@ class ResourceKey:
         return f"{self.source} {self.type} {self.id!r}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a service says about a resource in words of its own, translated into the columns of the views.
 
     None where a service has no such thing.
@@ -56,8 +58,7 @@ class Facts:
 NO_FACTS = Facts()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """One resource as its service describes it.
 
     `document` is the service's JSON byte for byte, but for the secrets that the provider takes out. `is_another` says
@@ -93,15 +94,72 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One answer of a list. `next` is None on the last page and only there."""
+    """One answer of a list. `next` is None on the last page and only there.
 
-    resources: tuple[Resource, ...]
-    next: Cursor | None
-    unreadable: tuple[Unreadable, ...] = ()
+    `ids` and `documents` stand side by side. A resource is looked into (`read`) where that is worth while: most of a
+    fleet is as it was, which its document alone shows. What cannot be stored is found out only then; what is known to
+    be so before is in `lost`.
+    """
+
+    __slots__ = ("_read", "documents", "ids", "lost", "next")
+
+    def __init__(
+        self,
+        *,
+        resources: Sequence[Resource],
+        next: Cursor | None,  # noqa: A002 -- the contract's own word
+        unreadable: Sequence[Unreadable] = (),
+    ) -> None:
+        self.ids: Sequence[str] = [one.id for one in resources]
+        self.documents: Sequence[bytes] = [one.document for one in resources]
+        self.next = next
+        self.lost = tuple(unreadable)
+        self._read: Callable[[int], Resource | Unreadable] = resources.__getitem__
+
+    @classmethod
+    def unread(
+        cls,
+        ids: Sequence[str],
+        documents: Sequence[bytes],
+        read: Callable[[bytes], Resource | Unreadable],
+        following: Cursor | None,
+    ) -> "Page":
+        """Return a page whose documents nobody looked into, but for their ids; `read`, which is pure, does."""
+        page = cls(resources=(), next=following)
+        page.ids, page.documents = ids, documents
+        page._read = lambda position: read(documents[position])
+        return page
+
+    def read(self, position: int) -> Resource | Unreadable:
+        """Look into what stands at a position."""
+        return self._read(position)
 
     @property
     def size(self) -> int:
         """Return how many entries it has."""
-        return len(self.resources) + len(self.unreadable)
+        return len(self.ids) + len(self.lost)
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Return all that can be stored, looked into."""
+        return tuple(one for one in self._all() if isinstance(one, Resource))
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Return all that cannot be stored."""
+        return (*self.lost, *(one for one in self._all() if isinstance(one, Unreadable)))
+
+    def _all(self) -> list[Resource | Unreadable]:
+        return [self._read(position) for position in range(len(self.ids))]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Page) and self._compared() == other._compared()
+
+    __hash__ = None  # type: ignore[assignment]  # nobody needs it
+
+    def __repr__(self) -> str:
+        return f"Page(resources={self.resources!r}, next={self.next!r}, unreadable={self.unreadable!r})"
+
+    def _compared(self) -> object:
+        return self.resources, self.unreadable, self.next

@@ -2,18 +2,20 @@
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from fleetsync.core.document import fault_in
+from fleetsync.core.document import content_of
 from fleetsync.core.model import Cursor, ETag, Page, Resource, ResourceKey, Unreadable
 from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
+Read = Callable[[bytes], Resource | Unreadable]
 
 _TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
 
@@ -56,9 +58,8 @@ def storable(id: str, document: bytes, made: Callable[[Mapping[str, Any], bytes]
 
     `made` gets the document decoded and as it is.
     """
-    if fault := fault_in(document):
-        return Unreadable(id=id, reason=fault)
-    return made(msgspec.json.decode(document), document)
+    fault, content = content_of(document)
+    return Unreadable(id=id, reason=fault) if fault else made(content, document)
 
 
 def asked_for(key: ResourceKey, read: Resource | Unreadable, response: Response) -> Resource:
@@ -83,6 +84,16 @@ def page_of(found: Iterable[Resource | Unreadable], following: str | None = None
         unreadable=tuple(one for one in read if isinstance(one, Unreadable)),
         next=Cursor(following) if following else None,
     )
+
+
+def unread_page(ids: Sequence[str], documents: Sequence[bytes], read: Read, following: str | None) -> Page:
+    """Return a page whose documents are looked into where that is worth while; they hold no secrets."""
+    return Page.unread(ids, documents, read, Cursor(following) if following else None)
+
+
+def decoded(response: Response, body: bytes, shape: type[S]) -> S:
+    """Return the body of an answer, made parsable, as `shape`; errors as of `Response.decode`."""
+    return replace(response, body=body).decode(shape)
 
 
 def text(document: Mapping[str, Any], name: str) -> str | None:

@@ -16,8 +16,9 @@ https://learn.microsoft.com/rest/api/iotcentral/
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -40,9 +41,10 @@ from fleetsync.core.model import (
 )
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, GuardKind
-from fleetsync.errors import InvalidResponseError, ResourceError
+from fleetsync.errors import ResourceError
 from fleetsync.providers._rest import (
     asked_for,
+    decoded,
     fits_if_match,
     flag,
     identified,
@@ -51,6 +53,7 @@ from fleetsync.providers._rest import (
     segment,
     storable,
     text,
+    unread_page,
 )
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.http import Request
@@ -167,13 +170,25 @@ KIND = Kind(
 class _Named(msgspec.Struct):
     """What every document has, whatever else is in it."""
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _NamedAt(msgspec.Struct, rename={"id": "@id"}):
     """The same of a template."""
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Names(msgspec.Struct):
+    """A page of which only that matters."""
+
+    value: list[_Named]
+
+
+class _NamesAt(msgspec.Struct):
+    """The same of templates."""
+
+    value: list[_NamedAt]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +199,7 @@ class _Place:
     sized: bool = False
     id: str = "id"
     named: type[_Named | _NamedAt] = _Named
+    names: type[_Names | _NamesAt] = _Names
     secrets: tuple[Path, ...] = ()
 
 
@@ -191,7 +207,7 @@ _SYMMETRIC = ("attestation", "symmetricKey")
 _PLACES = {
     "device": _Place(path="/api/devices", sized=True),
     "device-group": _Place(path="/api/deviceGroups", sized=True),
-    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id", named=_NamedAt),
+    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id", named=_NamedAt, names=_NamesAt),
     "enrollment-group": _Place(
         path="/api/enrollmentGroups",
         secrets=((*_SYMMETRIC, "primaryKey"), (*_SYMMETRIC, "secondaryKey")),
@@ -225,9 +241,13 @@ class IotCentral(Target):
         sized = f"&maxpagesize={_PAGE_SIZE}" if place.sized and self._version == PREVIEW else ""
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
-        answer = replace(response, body=parsable(response.body)).decode(_List)
-        read = [_read(place, bytes(raw)) for raw in answer.value]
-        return page_of(read, answer.nextLink)
+        body = parsable(response.body)
+        answer = decoded(response, body, _List)
+        documents = list(map(bytes, answer.value))
+        if place.secrets:
+            return page_of([_read(place, document) for document in documents], answer.nextLink)
+        ids = [one.id for one in decoded(response, body, place.names).value]
+        return unread_page(ids, documents, partial(_read, place), answer.nextLink)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""
@@ -300,11 +320,9 @@ def _read(place: _Place, document: bytes) -> Resource | Unreadable:
         InvalidResponseError: it is no object, or has no id.
     """
     id = identified(document, place.named, place.path).id
-    if not id:
-        raise InvalidResponseError(f"a document of {place.path} without {place.id}")
 
-    def made(decoded: Mapping[str, Any], document: bytes) -> Resource:
-        return resource_from(place.id, decoded, without_secrets(document, place.secrets) if place.secrets else document)
+    def made(content: Mapping[str, Any], document: bytes) -> Resource:
+        return resource_from(place.id, content, without_secrets(document, place.secrets) if place.secrets else document)
 
     return storable(id, document, made)
 

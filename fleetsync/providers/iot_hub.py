@@ -47,6 +47,7 @@ from fleetsync.providers._iot_hub_limits import fault_at, size_fault
 from fleetsync.providers._iot_hub_rates import DAILY, OPERATIONS, quota
 from fleetsync.providers._rest import (
     asked_for,
+    decoded,
     fits_if_match,
     identified,
     if_match,
@@ -55,6 +56,7 @@ from fleetsync.providers._rest import (
     segment,
     storable,
     text,
+    unread_page,
     whole,
 )
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
@@ -296,7 +298,7 @@ class IotHub(Target):
             )
         )
         following = response.headers.get("x-ms-continuation")
-        return _page(response, _read_twin, following)
+        return _page(response, _read_twin, following) if type == MODULE else _page_of_devices(response, following)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a twin, or a configuration, as it is now."""
@@ -449,27 +451,32 @@ def _incarnation(key: ResourceKey, response: Response) -> Detail:
 
 
 def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], following: str | None = None) -> Page:
-    body = Response(status=response.status, headers=response.headers, body=parsable(response.body))
-    found = [read(bytes(raw)) for raw in body.decode(list[msgspec.Raw])]
-    return page_of(found, following)
+    documents = decoded(response, parsable(response.body), list[msgspec.Raw])
+    return page_of([read(bytes(raw)) for raw in documents], following)
+
+
+def _page_of_devices(response: Response, following: str | None) -> Page:
+    body = parsable(response.body)
+    ids = [one.device_id for one in decoded(response, body, list[_Named])]
+    return unread_page(ids, list(map(bytes, decoded(response, body, list[msgspec.Raw]))), _read_twin, following)
 
 
 def _read_twin(document: bytes) -> Resource | Unreadable:
     named = identified(document, _Named, "twins")
     id = f"{named.device_id}/{named.module_id}" if named.module_id else named.device_id
 
-    def made(decoded: Mapping[str, Any], document: bytes) -> Resource:
+    def made(content: Mapping[str, Any], document: bytes) -> Resource:
         kept = without_members(document, _is_secret) if named.module_id == "$edgeAgent" else document
-        status = text(decoded, "status")
+        status = text(content, "status")
         facts = Facts(
             enabled=None if status is None else status == "enabled",
-            template=text(decoded, "modelId") or None,
+            template=text(content, "modelId") or None,
             status=status,
-            connection_state=text(decoded, "connectionState"),
-            last_activity_at=instant(decoded, "lastActivityTime"),
-            version=whole(decoded, "version"),
+            connection_state=text(content, "connectionState"),
+            last_activity_at=instant(content, "lastActivityTime"),
+            version=whole(content, "version"),
         )
-        return Resource(id=id, document=kept, etag=_etag(decoded), facts=facts)
+        return Resource(id=id, document=kept, etag=_etag(content), facts=facts)
 
     return storable(id, document, made)
 
@@ -477,8 +484,8 @@ def _read_twin(document: bytes) -> Resource | Unreadable:
 def _read_configuration(document: bytes) -> Resource | Unreadable:
     id = identified(document, _Configured, "configurations").id
 
-    def made(decoded: Mapping[str, Any], document: bytes) -> Resource:
-        return Resource(id=id, document=without_members(document, _is_secret), etag=_etag(decoded))
+    def made(content: Mapping[str, Any], document: bytes) -> Resource:
+        return Resource(id=id, document=without_members(document, _is_secret), etag=_etag(content))
 
     return storable(id, document, made)
 

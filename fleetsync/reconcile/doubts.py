@@ -1,7 +1,5 @@
 """Where a list lags behind: what it says that may be old is asked for, before a page is stored."""
 
-from dataclasses import replace
-
 import msgspec
 
 from fleetsync.core.merge_patch import same
@@ -22,7 +20,7 @@ async def settled(source: Source, going: Listing, mirror: Mirror, page: Page, ha
     Raises:
         SourceError: the service as a whole does not go on.
     """
-    doubtful = await mirror.listings.doubtful(going, page) if going.spec.lags else frozenset[str]()
+    doubtful = await mirror.listings.doubtful(going, [page])
     if not doubtful:
         return page
     found: list[Resource] = []
@@ -38,10 +36,10 @@ async def settled(source: Source, going: Listing, mirror: Mirror, page: Page, ha
             raise
 
     await each(sorted(doubtful), ask, hands)
-    return replace(
-        page,
-        resources=(*(one for one in page.resources if one.id not in doubtful), *found),
-        unreadable=(*page.unreadable, *unanswered),
+    return Page(
+        resources=[*(one for one in page.resources if one.id not in doubtful), *found],
+        unreadable=[*page.unreadable, *unanswered],
+        next=page.next,
     )
 
 
@@ -55,4 +53,4 @@ async def read_now(source: Source, going: Listing, mirror: Mirror, id: str) -> R
     if known is None:
         return resource
     now = msgspec.json.decode((await source.detail(key, part)).document)
-    return replace(resource, is_another=not same(known, now))
+    return msgspec.structs.replace(resource, is_another=not same(known, now))
