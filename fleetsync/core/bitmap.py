@@ -1,9 +1,11 @@
 """A set of row numbers that costs a bit each and can be stored in chunks."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHUNK_BYTES = 1024
 CHUNK_BITS = CHUNK_BYTES * 8
+_ONE = ord("1")
 
 
 class Bitmap:
@@ -13,7 +15,7 @@ class Bitmap:
     """
 
     def __init__(self, chunks: Mapping[int, bytes] | None = None) -> None:
-        self._chunks = {index: bytearray(bits) for index, bits in (chunks or {}).items()}
+        self._chunks = dict(chunks or {})
         self._changed: set[int] = set()
 
     def __contains__(self, number: int) -> bool:
@@ -38,24 +40,39 @@ class Bitmap:
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield the chunks in which there is anything, by number."""
-        return ((index, bytes(self._chunks[index])) for index in sorted(self._chunks))
+        return ((index, self._chunks[index]) for index in sorted(self._chunks))
 
     def add(self, numbers: Iterable[int]) -> None:
         """Put `numbers` in; those that are in already change nothing."""
-        for number in numbers:
-            index, bit = divmod(number, CHUNK_BITS)
-            chunk = self._chunks.get(index)
-            if chunk is None:
-                chunk = self._chunks[index] = bytearray(CHUNK_BYTES)
-            mask = 1 << (bit & 7)
-            if not chunk[bit >> 3] & mask:
-                chunk[bit >> 3] |= mask
-                self._changed.add(index)
+        ordered = sorted(set(numbers))
+        begin = 0
+        while begin < len(ordered):
+            index = ordered[begin] // CHUNK_BITS
+            end = bisect_left(ordered, (index + 1) * CHUNK_BITS, begin)
+            self._put(index, _bits([number % CHUNK_BITS for number in ordered[begin:end]]))
+            begin = end
+
+    def _put(self, index: int, bits: int) -> None:
+        before = int.from_bytes(self._chunks.get(index, b""), "little")
+        if before | bits != before:
+            self._chunks[index] = (before | bits).to_bytes(CHUNK_BYTES, "little")
+            self._changed.add(index)
 
     def changed(self) -> dict[int, bytes]:
         """Return the chunks that changed since `saved()` was last called."""
-        return {index: bytes(self._chunks[index]) for index in sorted(self._changed)}
+        return {index: self._chunks[index] for index in sorted(self._changed)}
 
     def saved(self) -> None:
         """Take note that what `changed()` returned is stored durably."""
         self._changed.clear()
+
+
+def _bits(offsets: Sequence[int]) -> int:
+    """Return a number with the bits at `offsets`, which are sorted and all different."""
+    first, count = offsets[0], len(offsets)
+    if offsets[-1] - first + 1 == count:
+        return ((1 << count) - 1) << first
+    digits = bytearray(b"0" * (offsets[-1] + 1))
+    for offset in offsets:
+        digits[-1 - offset] = _ONE
+    return int(digits, 2)

@@ -4,13 +4,26 @@ import asyncio
 import contextlib
 import ctypes
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Dialect, Insert, RootTransaction, Table, create_engine, event
+from sqlalchemy import (
+    URL,
+    Connection,
+    Dialect,
+    Insert,
+    RootTransaction,
+    Select,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
@@ -116,6 +129,14 @@ def _file_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def values_in(name: str) -> Select[Any]:
+    """Return a sub-query over the members of a parameter that is a JSON array: any number of them, one statement.
+
+    PostgreSQL spells it otherwise (`jsonb_array_elements_text`); this is the place for it.
+    """
+    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
+
+
 class Prepared:
     """A statement that is compiled once; its parameters are tuples in the order of `names`.
 
@@ -131,12 +152,20 @@ class Prepared:
     def sql(self, dialect: Dialect) -> tuple[str, Arrange | None]:
         """Return the SQL of a dialect, and what puts parameters into its order; None where that is theirs already."""
         if dialect.name not in self._compiled:
-            keys = list(self._names) if isinstance(self._statement, Insert) else None
+            is_plain = isinstance(self._statement, Insert) and self._statement.select is None
+            keys = list(self._names) if is_plain else None
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=keys)  # type: ignore[attr-defined]  # statements have it
-            order = tuple(map(self._names.index, compiled.positiontup or ()))
-            arrange = None if order == tuple(range(len(self._names))) else itemgetter(*order)
-            self._compiled[dialect.name] = str(compiled), arrange
+            self._compiled[dialect.name] = str(compiled), self._arranging(compiled.positiontup or [], compiled.params)
         return self._compiled[dialect.name]
+
+    def _arranging(self, places: Sequence[str], constants: Mapping[str, Any]) -> Arrange | None:
+        """Return what puts parameters where the compiled statement has its places, some of which are constants."""
+        if tuple(places) == self._names:
+            return None
+        own = tuple(constants[name] for name in places if name not in self._names)
+        names = (*self._names, *(name for name in places if name not in self._names))
+        pick = itemgetter(*map(names.index, places)) if len(places) > 1 else lambda row: (row[names.index(places[0])],)
+        return lambda row: pick(row + own)
 
 
 @contextlib.asynccontextmanager
@@ -198,7 +227,14 @@ class Statements:
             with self._cursor() as cursor:
                 cursor.executemany(sql, rows if arrange is None else list(map(arrange, rows)))
 
-    def upsert(self, table: Table, keys: tuple[str, ...], rows: Sequence[dict[str, Any]], adding: Set[str]) -> None:
+    def upsert(
+        self,
+        table: Table,
+        keys: tuple[str, ...],
+        rows: Sequence[dict[str, Any]],
+        *,
+        adding: Set[str] = frozenset(),
+    ) -> None:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
         if not rows:
             return
@@ -258,7 +294,7 @@ class Transaction:
         adding: Set[str] = frozenset(),
     ) -> None:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
-        await self.do(lambda on: on.upsert(table, keys, rows, adding))
+        await self.do(lambda on: on.upsert(table, keys, rows, adding=adding))
 
     async def rows(self, statement: Executable, parameters: Any = None) -> Sequence[Any]:
         """Return all rows of a SELECT; for answers that are small by nature."""

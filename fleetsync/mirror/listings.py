@@ -5,7 +5,7 @@ timestamps: clocks step.
 """
 
 import datetime
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
 from fleetsync.mirror import resources
-from fleetsync.mirror.engine import Prepared, Transaction, Writer
+from fleetsync.mirror.comparison import Batch, Expected
+from fleetsync.mirror.engine import Prepared, Statements, Transaction, Writer
 from fleetsync.mirror.tables import coverage, listing, resource, seen, source, text_of
 
 # A cursor that is older is not tried: services let them die, and the pages before it are stale.
@@ -80,6 +81,7 @@ class Listing:
     resumed: bool = False
     ended: bool = False
     seen: Bitmap = field(default_factory=Bitmap)
+    expected: Expected = field(default_factory=Expected)
     pages: int = 0
     listed: int = 0
     pages_before: int = 0
@@ -179,70 +181,87 @@ class Listings:
             strangers=row.strangers or 0,
         )
 
-    async def doubtful(self, going: Listing, page: Page) -> frozenset[str]:
-        """Return the ids of what a page of a list that lags shows and is not to be believed without a read."""
-        listed = _digested(page.resources)
-        return doubtful(await self._stored(going, listed), listed, going.spec)
+    async def doubtful(self, going: Listing, pages: Sequence[Page]) -> frozenset[str]:
+        """Return the ids of what pages of a list show and is not to be believed without a read; none if it never lags.
+
+        Those that are described in two ways at once are among them.
+        """
+        if not going.spec.lags:
+            return frozenset()
+        scope = self._scope(going)
+
+        def look(on: Statements) -> frozenset[str]:
+            batch = Batch(pages)
+            _, left = replace(going.expected).unchanged(on, scope, batch)
+            stored = resources.find(on, scope, batch.digests_at(left))
+            listed, _ = batch.read(_compared(batch, left, stored)[1])
+            return batch.described_in_two_ways() | doubtful(stored, listed, going.spec)
+
+        async with self._writer.transaction() as transaction:
+            return await transaction.do(look)
 
     async def is_unclear(self, going: Listing, shown: Resource) -> bool:
         """Say whether only its incarnation tells if what a read shows is still the resource that is stored."""
-        return is_unclear(await self._stored(going, _digested([shown])), shown, going.spec)
-
-    async def _stored(self, going: Listing, shown: Sequence[tuple[Resource, bytes]]) -> dict[str, Stored]:
-        scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
+        scope, digests = self._scope(going), {shown.id: digest_of(shown.document)}
         async with self._writer.transaction() as transaction:
-            return await resources.find(transaction, scope, {one.id: digest for one, digest in shown})
+            stored = await transaction.do(lambda on: resources.find(on, scope, digests))
+        return is_unclear(stored, shown, going.spec)
+
+    def _scope(self, going: Listing) -> resources.Scope:
+        return resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
 
     async def record(self, going: Listing, pages: Sequence[Page]) -> None:
         """Store whole pages, what they showed to be there, and the cursor, in one transaction."""
-        at = self._clock.now()
-        scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=at)
+        scope = self._scope(going)
         async with self._writer.transaction() as transaction:
-            for page in pages:
-                await self._record_page(transaction, scope, going, page)
-            await self._save_marks(transaction, going)
-            sizes = {"last_page": pages[-1].size} | ({} if going.pages else {"first_page": pages[0].size})
-            going.cursor = pages[-1].next
-            going.ended = going.cursor is None
-            going.pages += len(pages)
-            values = sizes | {
-                "pages": going.pages,
-                "chain": going.chain,
-                "listed": going.listed,
-                "shown": going.shown,
-                "unreadable": going.unreadable,
-                "strangers": going.strangers,
-                "cursor": going.cursor,
-                "cursor_at": at,
-                "ended": going.ended,
-            }
-            await transaction.run(update(listing).where(listing.c.id == going.id).values(values))
+            await transaction.do(lambda on: self._record(on, scope, going, pages))
         going.seen.saved()
 
-    async def _record_page(self, transaction: Transaction, scope: resources.Scope, going: Listing, page: Page) -> None:
-        listed = _digested(page.resources)
-        digests = {one.id: digest for one, digest in listed} | {one.id: b"" for one in page.unreadable}
-        stored = await resources.find(transaction, scope, digests)
+    def _record(self, on: Statements, scope: resources.Scope, going: Listing, pages: Sequence[Page]) -> None:
+        self._compare(on, scope, going, Batch(pages))
+        for page in pages:
+            going.chain = chained(going.chain, page)
+            going.listed += page.size
+        rows = [{"listing": going.id, "chunk": chunk, "bits": bits} for chunk, bits in going.seen.changed().items()]
+        on.upsert(seen, ("listing", "chunk"), rows)
+        sizes = {"last_page": pages[-1].size} | ({} if going.pages else {"first_page": pages[0].size})
+        going.cursor = pages[-1].next
+        going.ended = going.cursor is None
+        going.pages += len(pages)
+        values = sizes | {
+            "pages": going.pages,
+            "chain": going.chain,
+            "listed": going.listed,
+            "shown": going.shown,
+            "unreadable": going.unreadable,
+            "strangers": going.strangers,
+            "cursor": going.cursor,
+            "cursor_at": scope.at,
+            "ended": going.ended,
+        }
+        on.run(update(listing).where(listing.c.id == going.id).values(values))
+
+    def _compare(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> None:
+        """Write what differs from what is stored; most of it does not, and is not looked into."""
+        same, left = going.expected.unchanged(on, scope, batch)
+        stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
+        moved, differing = _compared(batch, left, stored)
+        listed, lost = batch.read(differing)
+        lost += batch.lost
         delta = compare(stored, listed, going.spec)
-        going.seen.add(await resources.write(transaction, scope, delta))
+        going.seen.add(same + moved + resources.write(on, scope, delta))
         # What cannot be read is there all the same; a tombstone stays one until it can be read.
-        unread = (stored[one.id] for one in page.unreadable if one.id in stored)
-        there = [one.no for one in unread if not one.gone]
-        going.unreadable += len(page.unreadable)
-        going.strangers += len(page.unreadable) - len(there)
-        going.chain = chained(going.chain, page)
-        await resources.sight(transaction, scope, there)
+        there = [stored[one.id].no for one in lost if one.id in stored and not stored[one.id].gone]
+        resources.sight(on, scope, there)
         going.seen.add(there)
-        going.listed += page.size
-        going.pass_over(page.unreadable)
+        going.unreadable += len(lost)
+        going.strangers += len(lost) - len(there)
+        going.pass_over(lost)
         going.added += len(delta.added)
         going.updated += sum(one.event is not None for one in delta.updates)
-        going.unchanged += delta.unchanged
-
-    async def _save_marks(self, transaction: Transaction, going: Listing) -> None:
-        chunks = going.seen.changed().items()
-        rows = [{"listing": going.id, "chunk": chunk, "bits": bits} for chunk, bits in chunks]
-        await transaction.upsert(seen, ("listing", "chunk"), rows)
+        going.unchanged += delta.unchanged + len(same) + len(moved)
+        last = stored.get(batch.ids[-1]) if batch.ids else None
+        going.expected.found(None if last is None else last.no, looked_up=len(left), of=len(batch.ids))
 
     async def showing(self, going: Listing) -> Showing:
         """Return what a listing that reached its end showed, against what is known."""
@@ -367,7 +386,7 @@ class Listings:
 
         What is cited is kept for as long as the tombstone and the event.
         """
-        scope = resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
+        scope = self._scope(going)
         async with self._writer.transaction() as transaction:
             at = text_of(scope.at)
             await transaction.run_many(_BURY, [(at, reason, row.no) for row, reason in rows])
@@ -379,7 +398,8 @@ class Listings:
                 .values(known=coverage.c.known - len(rows))
             )
             events = [(row.id, Event.GONE, None) for row, _ in rows]
-            await resources.note(transaction, scope, events, {row.id: reason for row, reason in rows})
+            reasons = {row.id: reason for row, reason in rows}
+            await transaction.do(lambda on: resources.note(on, scope, events, reasons))
 
     async def _mark_missed(self, transaction: Transaction, going: Listing) -> None:
         """Mark the rows that this listing is the first not to show.
@@ -416,5 +436,14 @@ class Listings:
         await transaction.run(delete(seen).where(seen.c.listing == id))
 
 
-def _digested(shown: Iterable[Resource]) -> list[tuple[Resource, bytes]]:
-    return [(one, digest_of(one.document)) for one in shown]
+def _compared(batch: Batch, positions: Iterable[int], stored: Mapping[str, Stored]) -> tuple[list[int], list[int]]:
+    """Return the rows of those at `positions` that are just as they are stored, and the positions of all others."""
+    same: list[int] = []
+    differing: list[int] = []
+    for position in positions:
+        known = stored.get(batch.ids[position])
+        if known is None or known.gone or known.missed or known.digest != batch.digests[position]:
+            differing.append(position)
+        else:
+            same.append(known.no)
+    return same, differing

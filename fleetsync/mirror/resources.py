@@ -7,55 +7,63 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, case, func, insert, null, select, update
+from sqlalchemy import Integer, Text, bindparam, case, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
-from fleetsync.core.model import CycleId, Resource, ResourceType
-from fleetsync.mirror.engine import Prepared, Transaction
+from fleetsync.core.model import CycleId, Facts, Resource, ResourceType
+from fleetsync.mirror.engine import Prepared, Statements, values_in
 from fleetsync.mirror.tables import event, resource, text_of
 
-_DESCRIPTION = (
-    "digest",
-    "etag",
-    "size_bytes",
-    "display_name",
-    "enabled",
-    "provisioned",
-    "simulated",
-    "template",
-    "group_id",
-    "status",
-    "connection_state",
-    "last_activity_at",
-    "version",
-    "document",
-)
+_DESCRIPTION = ("digest", "etag", "size_bytes", *Facts.__struct_fields__)
 _PLACE = ("no", "source", "type", "id")
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
+_REWRITTEN = ("document", "changed_at", "seen_at", "seen_by", "may_be_another", "no")
 _EVENT = ("source", "type", "resource_id", "at", "cycle", "event", "patch", "reason")
 
-_FIND = select(
-    resource.c.id,
-    resource.c.no,
-    resource.c.digest,
-    resource.c.gone_at.is_not(None),
-    resource.c.missed_since.is_not(None),
-).where(
-    resource.c.source == bindparam("source"),
-    resource.c.type == bindparam("type"),
-    resource.c.id.in_(bindparam("ids", expanding=True)),
+_FIND = Prepared(
+    select(
+        resource.c.id,
+        resource.c.no,
+        resource.c.digest,
+        resource.c.gone_at.is_not(None),
+        resource.c.missed_since.is_not(None),
+    ).where(
+        resource.c.source == bindparam("source"),
+        resource.c.type == bindparam("type"),
+        resource.c.id.in_(values_in("ids")),
+    ),
+    ("source", "type", "ids"),
 )
-_DOCUMENTS = select(resource.c.no, resource.c.document).where(resource.c.no.in_(bindparam("numbers", expanding=True)))
-_NEXT_NO = select(func.coalesce(func.max(resource.c.no), 0) + 1)
+_DOCUMENTS = Prepared(
+    select(resource.c.no, resource.c.document).where(resource.c.no.in_(values_in("numbers"))), ("numbers",)
+)
+_NEXT_NO = Prepared(select(func.coalesce(func.max(resource.c.no), 0) + 1), ())
 
-_ADD = Prepared(insert(resource), (*_PLACE, *_DESCRIPTION, *_ADDED))
+_ADD = Prepared(insert(resource), (*_PLACE, *_DESCRIPTION, *_ADDED, "document"))
+# What was added last has the highest numbers; so the events need not go through our hands.
+_NOTE_ADDED = Prepared(
+    insert(event).from_select(
+        ["source", "type", "resource_id", "at", "cycle", "event"],
+        select(
+            resource.c.source,
+            resource.c.type,
+            resource.c.id,
+            bindparam("at", type_=Text),
+            bindparam("cycle", type_=Integer),
+            bindparam("event", type_=Text),
+        )
+        .where(resource.c.no >= bindparam("first"))
+        .order_by(resource.c.no),
+    ),
+    ("at", "cycle", "event", "first"),
+)
 _NOTE = Prepared(insert(event), _EVENT)
 _REWRITE = Prepared(
     update(resource)
     .where(resource.c.no == bindparam("b_no"))
     .values(
-        **{name: bindparam(f"b_{name}") for name in _DESCRIPTION},
+        **{name: bindparam(f"b_{name}") for name in (*_DESCRIPTION, "document")},
         changed_at=func.coalesce(bindparam("b_changed_at"), resource.c.changed_at),
         seen_at=bindparam("b_seen_at"),
         seen_by=bindparam("b_seen_by"),
@@ -68,7 +76,9 @@ _REWRITE = Prepared(
         gone_at=null(),
         gone_reason=null(),
     ),
-    tuple(f"b_{name}" for name in (*_DESCRIPTION, "changed_at", "seen_at", "seen_by", "may_be_another", "no")),
+    tuple(
+        f"b_{name}" for name in (*_DESCRIPTION, "document", "changed_at", "seen_at", "seen_by", "may_be_another", "no")
+    ),
 )
 _SIGHT = Prepared(
     update(resource)
@@ -88,13 +98,15 @@ class Scope:
     at: datetime.datetime
 
 
-async def find(transaction: Transaction, scope: Scope, digests: Mapping[str, bytes]) -> dict[str, Stored]:
+def find(on: Statements, scope: Scope, digests: Mapping[str, bytes]) -> dict[str, Stored]:
     """Return what is stored under the ids of `digests`, with the document where the digest differs."""
-    rows = await transaction.rows(_FIND, {"source": scope.source, "type": scope.type, "ids": list(digests)})
+    if not digests:
+        return {}
+    rows = on.fetch(_FIND, (scope.source, scope.type, _json(list(digests))))
     differing = [no for id, no, digest, _, _ in rows if digest != digests[id]]
-    documents = dict(await transaction.rows(_DOCUMENTS, {"numbers": differing})) if differing else {}
+    documents = dict(on.fetch(_DOCUMENTS, (_json(differing),))) if differing else {}
     return {
-        id: Stored(no=no, digest=digest, gone=gone, missed=missed, document=_bytes(documents.get(no)))
+        id: Stored(no=no, digest=digest, gone=bool(gone), missed=bool(missed), document=_bytes(documents.get(no)))
         for id, no, digest, gone, missed in rows
     }
 
@@ -103,25 +115,23 @@ def _bytes(document: str | None) -> bytes | None:
     return None if document is None else document.encode()
 
 
-async def write(transaction: Transaction, scope: Scope, delta: Delta) -> list[int]:
+def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     """Write what a delta says, with its events; return the numbers of all rows that it showed to be there."""
-    added = await _add(transaction, scope, delta.added)
+    added = _add(on, scope, delta.added)
     at = text_of(scope.at)
-    await transaction.run_many(_REWRITE, [_rewritten(one, at, scope.cycle) for one in delta.updates])
-    await transaction.run_many(_SIGHT, [(at, scope.cycle, no) for no in delta.found])
-    events: list[tuple[str, Event, Json]] = [(new.id, Event.ADDED, None) for new, _ in delta.added]
-    events += [(one.resource.id, one.event, one.patch) for one in delta.updates if one.event is not None]
-    await note(transaction, scope, events)
+    on.run_many(_REWRITE, [_rewritten(one, at, scope.cycle) for one in delta.updates])
+    on.run_many(_SIGHT, [(at, scope.cycle, no) for no in delta.found])
+    note(on, scope, [(one.resource.id, one.event, one.patch) for one in delta.updates if one.event is not None])
     return delta.seen + added
 
 
-async def sight(transaction: Transaction, scope: Scope, numbers: Sequence[int]) -> None:
+def sight(on: Statements, scope: Scope, numbers: Sequence[int]) -> None:
     """Take note that these rows were looked at alone, and are there."""
-    await transaction.run_many(_SIGHT, [(text_of(scope.at), scope.cycle, no) for no in numbers])
+    on.run_many(_SIGHT, [(text_of(scope.at), scope.cycle, no) for no in numbers])
 
 
-async def note(
-    transaction: Transaction,
+def note(
+    on: Statements,
     scope: Scope,
     events: Iterable[tuple[str, Event, Json]],
     reasons: Mapping[str, str] = MappingProxyType({}),
@@ -132,7 +142,7 @@ async def note(
         (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch), reasons.get(id))
         for id, happened, patch in events
     ]
-    await transaction.run_many(_NOTE, rows)
+    on.run_many(_NOTE, rows)
 
 
 def json_text(value: Json) -> str | None:
@@ -140,41 +150,38 @@ def json_text(value: Json) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-async def _add(transaction: Transaction, scope: Scope, added: list[tuple[Resource, bytes]]) -> list[int]:
+def _json(values: Sequence[object]) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def _add(on: Statements, scope: Scope, added: list[tuple[Resource, bytes]]) -> list[int]:
     if not added:
         return []
-    first = int((await transaction.rows(_NEXT_NO))[0][0])
-    numbers = list(range(first, first + len(added)))
-    at = text_of(scope.at)
+    ((first,),) = on.fetch(_NEXT_NO, ())
+    source, type, cycle, at = scope.source, scope.type, scope.cycle, text_of(scope.at)
     rows = [
-        (no, scope.source, scope.type, new.id, *_described(new, digest), at, at, at, scope.cycle)
-        for no, (new, digest) in zip(numbers, added, strict=True)
+        (no, source, type, new.id, *_described(new, digest), at, at, at, cycle, new.document.decode())
+        for no, (new, digest) in enumerate(added, first)
     ]
-    await transaction.run_many(_ADD, rows)
-    return numbers
+    on.run_many(_ADD, rows)
+    on.run_many(_NOTE_ADDED, [(at, cycle, Event.ADDED.value, first)])
+    return list(range(first, first + len(added)))
 
 
 def _rewritten(one: Update, at: str, cycle: CycleId) -> tuple[Any, ...]:
     changed_at = None if one.event is None else at
     may_be_another = one.event in (Event.REPLACED, Event.RETURNED)
-    return (*_described(one.resource, one.digest), changed_at, at, cycle, may_be_another, one.no)
+    described = _described(one.resource, one.digest)
+    return (*described, one.resource.document.decode(), changed_at, at, cycle, may_be_another, one.no)
 
 
 def _described(new: Resource, digest: bytes) -> tuple[Any, ...]:
     facts = new.facts
-    return (
-        digest,
-        new.etag,
-        len(new.document),
-        facts.display_name,
-        facts.enabled,
-        facts.provisioned,
-        facts.simulated,
-        facts.template,
-        facts.group_id,
-        facts.status,
-        facts.connection_state,
-        None if facts.last_activity_at is None else text_of(facts.last_activity_at),
-        facts.version,
-        new.document.decode(),
-    )
+    if facts.last_activity_at is None:
+        return (digest, new.etag, len(new.document), *msgspec.structs.astuple(facts))
+    return (digest, new.etag, len(new.document), *map(_driven, msgspec.structs.astuple(facts)))
+
+
+def _driven(value: object) -> object:
+    """Return a value as the driver takes it."""
+    return text_of(value) if isinstance(value, datetime.datetime) else value

@@ -11,7 +11,7 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import diff, same
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey
 from fleetsync.mirror import resources
-from fleetsync.mirror.engine import Transaction
+from fleetsync.mirror.engine import Statements, Transaction
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.tables import listing, resource, seen
 
@@ -40,10 +40,14 @@ async def record(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: 
 
 async def _record_resource(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
     digest = digest_of(shown.document)
-    stored = await resources.find(transaction, scope, {shown.id: digest})
-    delta = compare(stored, [(shown, digest)], spec)
-    numbers = await resources.write(transaction, scope, delta)
-    await resources.sight(transaction, scope, numbers)
+
+    def write(on: Statements) -> list[int]:
+        stored = resources.find(on, scope, {shown.id: digest})
+        numbers = resources.write(on, scope, compare(stored, [(shown, digest)], spec))
+        resources.sight(on, scope, numbers)
+        return numbers
+
+    numbers = await transaction.do(write)
     await _show_to_open_listing(transaction, scope, numbers)
 
 
@@ -71,7 +75,7 @@ async def _record_detail(transaction: Transaction, scope: Scope, spec: TypeSpec,
         new = old | new
     if not is_first and same(old, new):
         if missed:  # the service had it just now
-            await resources.sight(transaction, scope, [no])
+            await transaction.do(lambda on: resources.sight(on, scope, [no]))
         return
     values: dict[str, Any] = {
         "details": resources.json_text(details | {shown.part: new}),
@@ -81,9 +85,10 @@ async def _record_detail(transaction: Transaction, scope: Scope, spec: TypeSpec,
     if not is_first:
         values["changed_at"] = scope.at
     await transaction.run(update(resource).where(resource.c.no == no).values(values))
-    await resources.sight(transaction, scope, [no])
+    await transaction.do(lambda on: resources.sight(on, scope, [no]))
     if shown.part in spec.piecemeal:
         new = {name: value for name, value in new.items() if name in old}
     # Reading a part, or a piece, for the first time is no news of the resource.
     if not is_first and not same(old, new):
-        await resources.note(transaction, scope, [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})])
+        happened = [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})]
+        await transaction.do(lambda on: resources.note(on, scope, happened))

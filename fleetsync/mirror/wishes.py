@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, islice
 from typing import Any, Protocol
 
@@ -120,7 +121,8 @@ class Wishes:
         while batch := list(islice(numbers, 500)):
             some = resource.c.no.in_(batch)
             ids = await transaction.rows(select(resource.c.id).where(some, resource.c.gone_at.is_(None)))
-            await resources.note(transaction, scope, [(id, Event.RELEASED, patch) for (id,) in ids])
+            events = [(id, Event.RELEASED, patch) for (id,) in ids]
+            await transaction.do(partial(resources.note, scope=scope, events=events))
         await transaction.run(delete(selected).where(*where))
         await transaction.run(
             delete(selection).where(selection.c.declaration == row.name, selection.c.source == source_name)

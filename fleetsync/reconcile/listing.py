@@ -62,7 +62,7 @@ async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) 
         yield page
         if page.next is None:
             return
-        empty = 0 if page.resources or page.unreadable else empty + 1
+        empty = 0 if page.size else empty + 1
         if hash(page.next) in met or page.next == cursor:
             raise InvalidResponseError(f"the pages of {type} go in a circle")
         if empty > MOST_EMPTY_PAGES:
@@ -120,19 +120,24 @@ async def _drain(source: Source, going: Listing, mirror: Mirror, means: Means) -
     """Fetch and store side by side; the queue between the two is what bounds the memory."""
     queue: asyncio.Queue[Page | _End] = asyncio.Queue(maxsize=2)
     end = _End(None) if going.ended else None
-    # A page of a list that lags is doubted by what the one before it said; and the reads for that take their time.
-    most = 1 if going.spec.lags else MOST_PAGES
     async with together() as group:
         if end is None:
             group.create_task(_fetch(source, going, queue))
         while end is None:
-            pages, end = await _batch(queue, means.clock, most=most)
-            if pages:
-                believed = [await settled(source, going, mirror, page, means.hands) for page in pages]
-                await mirror.listings.record(going, believed)
-                means.watch(going)
+            pages, end = await _batch(queue, means.clock)
+            # A page of a list that lags is doubted by what the one before it said; and the reads for that take time.
+            if await mirror.listings.doubtful(going, pages):
+                for page in pages:
+                    await _store(going, [await settled(source, going, mirror, page, means.hands)], mirror, means)
+            elif pages:
+                await _store(going, pages, mirror, means)
     if end.error is not None:
         raise end.error
+
+
+async def _store(going: Listing, pages: list[Page], mirror: Mirror, means: Means) -> None:
+    await mirror.listings.record(going, pages)
+    means.watch(going)
 
 
 async def _fetch(source: Source, going: Listing, queue: "asyncio.Queue[Page | _End]") -> None:
@@ -145,15 +150,15 @@ async def _fetch(source: Source, going: Listing, queue: "asyncio.Queue[Page | _E
         await queue.put(_End(None))
 
 
-async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock, *, most: int) -> tuple[list[Page], _End | None]:
-    """Return up to `most` pages for one transaction, and the end if it was reached."""
+async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock) -> tuple[list[Page], _End | None]:
+    """Return the pages for one transaction, and the end if it was reached."""
     first = await queue.get()
     if isinstance(first, _End):
         return [], first
     pages = [first]
     size = _size(first)
     until_s = clock.monotonic_s() + MOST_SECONDS
-    while len(pages) < most and size < MOST_BYTES:
+    while len(pages) < MOST_PAGES and size < MOST_BYTES:
         try:
             async with clock.timeout(until_s - clock.monotonic_s()):
                 following = await queue.get()
@@ -167,7 +172,7 @@ async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock, *, most: int
 
 
 def _size(page: Page) -> int:
-    return sum(len(resource.document) for resource in page.resources)
+    return sum(map(len, page.documents))
 
 
 async def count(source: Source, going: Listing) -> None:
