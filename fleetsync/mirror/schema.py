@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from fleetsync.core.kind import Kind
@@ -18,6 +15,9 @@ from fleetsync.errors import MirrorError
 from fleetsync.mirror.engine import Writer
 from fleetsync.mirror.revision import head, migrations, mismatch, revisions
 from fleetsync.mirror.views import views
+
+_VERSIONS = "alembic_version"
+_VERSION = text(f"SELECT version_num FROM {_VERSIONS}")
 
 
 async def prepare(writer: Writer, kinds: Iterable[Kind], *, upgrade: bool) -> None:
@@ -99,7 +99,8 @@ async def _revision(writer: Writer) -> str | None:
     def look(connection: Connection) -> None:
         with connection.begin():
             names.extend(inspect(connection).get_table_names())
-            found.append(MigrationContext.configure(connection).get_current_revision())
+            rows = connection.execute(_VERSION).all() if _VERSIONS in names else []
+            found.append(rows[0][0] if rows else None)
 
     await writer.run(look)
     if names and found[0] is None:
@@ -108,6 +109,10 @@ async def _revision(writer: Writer) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
+    # Imported at need: most starts find the schema as it should be.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.attributes["connection"] = connection

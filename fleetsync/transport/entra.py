@@ -15,10 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from fleetsync.errors import AuthError
 from fleetsync.transport.entra_faults import faults_of, token_of
 from fleetsync.transport.refresh import AccessToken
@@ -26,6 +22,7 @@ from fleetsync.transport.secret import SecretText
 
 if TYPE_CHECKING:
     import requests
+    from cryptography import x509
 
 PUBLIC_CLOUD = "https://login.microsoftonline.com"
 TIMEOUT_S = 10.0
@@ -150,6 +147,9 @@ class ClientCertificate:
         Raises:
             AuthError: it cannot be read. The message names the place, never the content.
         """
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
         self._parsed()
         key, passphrase = self.private_key.text(), self.passphrase.text() if self.passphrase else None
         place = self.private_key.place
@@ -172,7 +172,9 @@ class ClientCertificate:
         except AuthError:
             return None
 
-    def _parsed(self) -> x509.Certificate:
+    def _parsed(self) -> "x509.Certificate":
+        from cryptography import x509
+
         try:
             return x509.load_pem_x509_certificate(self.certificate.text().encode())
         except ValueError as error:
