@@ -1,4 +1,4 @@
-"""The process that asks the questions of the README while a pass runs; it prints how many seconds each took, as JSON."""
+"""The process that asks the questions of the README while a pass runs, and prints how many seconds each took."""
 
 import itertools
 import json

@@ -18,7 +18,7 @@ from fleetsync.mirror.reader import Reader
 from fleetsync.mirror.spool import Chunks
 
 _AT_ONCE_S = 2.0
-"""Selectors that go together may take so long for a chunk; hundreds of them take a tenth of that."""
+"""Selectors that go together may take so long for a chunk at first; hundreds of them take a tenth of that."""
 _WORD_BITS = 60
 """So many selectors answer in one number, which has 64 bits, one of them for the sign."""
 
@@ -75,15 +75,6 @@ class Scanned:
                 yield chunk * CHUNK_BITS + offset, found[offset]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """Selectors that go together, and how long they took for their last chunk."""
-
-    names: tuple[str, ...]
-    took_s: float = 0.0
-    stays_alone: bool = False
-
-
 class Scan:
     """One pass. Each selector has the reader's time limit to itself, and one that fails holds only itself."""
 
@@ -96,32 +87,30 @@ class Scan:
             name: {token.text.strip('"').lower() for token in tokens(where)} for name, where in self._where.items()
         }
         self._left_s = dict.fromkeys(self._where, reader.time_limit_s)
+        self._at_once_s = _AT_ONCE_S
         kept = Chunks()
         self._found = Scanned(matches={name: Matches(name=name, kept=kept) for name in self._where})
+        elsewhere = [name for name, where in self._where.items() if reads_elsewhere(where)]
+        self._alone = [name for name in self._where if name not in elsewhere and self._words[name] & _MINDFUL]
+        self._together = [name for name in self._where if name not in elsewhere and name not in self._alone]
+        self._elsewhere = {name: self._over_all(name) for name in elsewhere}
 
     def run(self) -> Scanned:
         """Run every selector over every row."""
-        elsewhere = {name: self._over_all(name) for name, where in self._where.items() if reads_elsewhere(where)}
-        groups = self._grouped(name for name in self._where if name not in elsewhere)
-        chunks = self._chunks()
-        # Whoever takes no longer for any chunk stays within the limit for all of them.
-        allowed_s = min(_AT_ONCE_S, self._reader.time_limit_s / max(1, len(chunks)))
-        for chunk in chunks:
+        together_s = 0.0
+        for chunk in self._chunks():
             masks: dict[int, int] = {}
-            looked = [done for group in groups for done in self._look(group, chunk, masks)]
-            groups = _regrouped(looked, allowed_s)
-            for name, bitmap in elsewhere.items():
+            for name in tuple(self._alone):
+                self._look_alone(name, chunk, masks)
+            together_s += self._look_together(chunk, masks)
+            if together_s > self._reader.time_limit_s:
+                self._seek_the_slowest(chunk)
+                together_s = 0.0
+            for name, bitmap in self._elsewhere.items():
                 for offset in bitmap.offsets(chunk):
                     masks[offset] = masks.get(offset, 0) | 1 << self._places[name]
             self._keep(chunk, masks)
         return self._found
-
-    def _grouped(self, names: Iterable[str]) -> list[_Group]:
-        names = tuple(names)
-        alone = tuple(name for name in names if self._words[name] & _MINDFUL)
-        together = tuple(name for name in names if name not in alone)
-        groups = [_Group(names=(name,), stays_alone=True) for name in alone]
-        return [_Group(names=together), *groups] if together else groups
 
     def _chunks(self) -> list[int]:
         """Return the chunks of row numbers in which there are any rows to look at."""
@@ -138,34 +127,77 @@ class Scan:
             self._found.faults[name] = str(error)
         return matched
 
-    def _look(self, group: _Group, chunk: int, masks: dict[int, int]) -> Iterator[_Group]:
-        """Run selectors over a chunk; yield the groups that got through it."""
-        names = group.names
-        alone = names[0] if len(names) == 1 else None
-        first = chunk * CHUNK_BITS
+    def _look_together(self, chunk: int, masks: dict[int, int]) -> float:
+        """Run the selectors that go together over a chunk; return how many seconds it took."""
+        before = tuple(self._together)
         began_s = self._reader.monotonic_s()
-        try:
-            rows = self._reader.rows(
-                self._select_alone(alone, in_chunk=True) if alone is not None else self._select_together(names),
-                (self._rows.source, first, first + CHUNK_BITS - 1),
-                within_s=_AT_ONCE_S if alone is None else self._left_s[alone],
-            )
-            self._take(names, first, rows, masks)
-        except (UsageError, TooLongError) as error:
-            if alone is not None:
-                self._found.faults[alone] = self._too_long() if isinstance(error, TooLongError) else str(error)
-                return
-            half = len(names) // 2
-            for some in (names[:half], names[half:]):
-                yield from self._look(_Group(names=some), chunk, masks)
-            return
-        took_s = self._reader.monotonic_s() - began_s
-        if alone is not None:
-            self._left_s[alone] -= took_s
-        yield _Group(names=names, took_s=took_s, stays_alone=group.stays_alone)
+        was_late = self._halve(before, chunk, masks) if before else False
+        if was_late and len(self._together) == len(before):
+            # Nobody is at fault but the machine.
+            self._at_once_s = min(2 * self._at_once_s, self._reader.time_limit_s)
+        return self._reader.monotonic_s() - began_s
 
-    def _too_long(self) -> str:
-        return f"it took longer than the limit of {self._reader.time_limit_s:g} s"
+    def _halve(self, names: tuple[str, ...], chunk: int, masks: dict[int, int]) -> bool:
+        """Run selectors together, halved as long as that fails; say whether any of it took too long."""
+        try:
+            self._read(names, chunk, masks, within_s=self._at_once_s)
+        except (UsageError, TooLongError) as error:
+            is_late = isinstance(error, TooLongError)
+            if len(names) > 1:
+                half = len(names) // 2
+                is_late |= self._halve(names[:half], chunk, masks)
+                is_late |= self._halve(names[half:], chunk, masks)
+            elif is_late:
+                self._put_alone(names[0])
+                self._look_alone(names[0], chunk, masks)
+            else:
+                self._together.remove(names[0])
+                self._found.faults[names[0]] = str(error)
+            return is_late
+        return False
+
+    def _look_alone(self, name: str, chunk: int, masks: dict[int, int]) -> None:
+        """Run one selector over a chunk, for as long as it has left."""
+        try:
+            self._left_s[name] -= self._read((name,), chunk, masks, within_s=self._left_s[name])
+        except (UsageError, TooLongError) as error:
+            limit_s = self._reader.time_limit_s
+            too_long = f"it took longer than the limit of {limit_s:g} s"
+            self._alone.remove(name)
+            self._found.faults[name] = too_long if isinstance(error, TooLongError) else str(error)
+
+    def _put_alone(self, name: str) -> None:
+        self._together.remove(name)
+        self._alone.append(name)
+
+    def _seek_the_slowest(self, chunk: int) -> None:
+        """Put the selector alone that takes most of the time of all together, if there is one.
+
+        They took as long as one may: half of that is its own.
+        """
+        names = tuple(self._together)
+        all_s = slowest_s = 0.0
+        while len(names) > 1:
+            halves = names[: len(names) // 2], names[len(names) // 2 :]
+            try:
+                took_s = [self._read(half, chunk, {}, within_s=self._reader.time_limit_s) for half in halves]
+            except (UsageError, TooLongError):
+                return  # the next chunk shows whose fault it is
+            all_s = all_s or sum(took_s)
+            slowest_s = max(took_s)
+            names = halves[took_s.index(slowest_s)]
+        if names and slowest_s > all_s / 2:
+            self._left_s[names[0]] = self._reader.time_limit_s / 2
+            self._put_alone(names[0])
+
+    def _read(self, names: tuple[str, ...], chunk: int, masks: dict[int, int], *, within_s: float) -> float:
+        """Run selectors over a chunk in one statement; return how many seconds it took."""
+        first = chunk * CHUNK_BITS
+        sql = self._select_together(names) if len(names) > 1 else self._select_alone(names[0], in_chunk=True)
+        began_s = self._reader.monotonic_s()
+        rows = self._reader.rows(sql, (self._rows.source, first, first + CHUNK_BITS - 1), within_s=within_s)
+        self._take(names, first, rows, masks)
+        return self._reader.monotonic_s() - began_s
 
     def _take(self, names: Sequence[str], first: int, rows: Iterable[tuple[int, ...]], masks: dict[int, int]) -> None:
         """Add what selectors say of each row to its mask."""
@@ -229,25 +261,6 @@ class Scan:
             if these := bits[self._places[name]]:
                 matches.size += these.bit_count()
                 matches.kept.put(name, chunk, these.to_bytes(CHUNK_BYTES, "little"))
-
-
-def _regrouped(groups: Iterable[_Group], allowed_s: float) -> list[_Group]:
-    """Halve groups in which one selector may be too slow; let neighbours that are quick go together again."""
-    found: list[_Group] = []
-    for group in groups:
-        half = len(group.names) // 2
-        if half and group.took_s > allowed_s:
-            found += [_Group(names=some, took_s=allowed_s) for some in (group.names[:half], group.names[half:])]
-        elif found and _may_join(found[-1], group, allowed_s):
-            before = found.pop()
-            found.append(_Group(names=before.names + group.names, took_s=before.took_s + group.took_s))
-        else:
-            found.append(group)
-    return found
-
-
-def _may_join(one: _Group, other: _Group, allowed_s: float) -> bool:
-    return not (one.stays_alone or other.stays_alone) and one.took_s + other.took_s <= allowed_s / 2
 
 
 def _places(mask: int) -> Iterator[int]:

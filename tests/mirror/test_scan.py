@@ -1,5 +1,6 @@
 """Many selectors in one pass: the same answers as one by one, and each answers for itself alone."""
 
+import contextlib
 import random
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from fleetsync.core.bitmap import CHUNK_BITS
 from fleetsync.core.model import DEVICE
 from fleetsync.errors import MirrorError, TooLongError
 from fleetsync.mirror.reader import Reader, reading
+from fleetsync.mirror.scan import Scanned
 from fleetsync.mirror.selection import Selection
 from fleetsync.mirror.spool import Sorted
 from tests.mirror.bench import Bench, page
@@ -87,45 +89,73 @@ async def test_one_that_the_schema_refuses_holds_only_itself(fleet: Bench) -> No
 
 
 class Costly(Reader):
-    """A reader whose time runs by the statement: those with a certain word in them take long."""
+    """A reader whose time runs by the statement: one that looks at a chunk with a certain word in it takes `cost_s`."""
 
-    word = ""
+    cost_s = 0.0
     now_s = 0.0
-    limits: list[float]
 
     def monotonic_s(self) -> float:
         return self.now_s
 
     def rows(self, sql, parameters=(), *, within_s=None):  # type: ignore[no-untyped-def]
-        if self.word and self.word in sql and "BETWEEN" in sql:
+        if "BETWEEN" in sql:
             limit_s = self.time_limit_s if within_s is None else within_s
-            self.now_s += min(limit_s, 12.0)
-            self.limits.append(limit_s)
-            if limit_s < 12.0:
+            cost_s = self.cost_s if "'slow'" in sql else 0.01
+            self.now_s += min(limit_s, cost_s)
+            self.limits.append((limit_s, "'slow'" in sql))
+            if limit_s < cost_s:
                 raise TooLongError("late")
         return super().rows(sql, parameters, within_s=within_s)
+
+    limits: list[tuple[float, bool]]
+
+
+async def scanned_in(
+    bench: Bench, chunks: int, *, slow: int | None, cost_s: float, reader: type[Costly] = Costly
+) -> tuple[Scanned, list[tuple[float, bool]]]:
+    """Scan so many chunks with two hundred selectors; return what that finds, and each statement's limit."""
+    ids = [f"d{number:03}" for number in range(chunks)]
+    await bench.listed(page(*ids))
+    async with bench.mirror._writer.transaction() as transaction:
+        for place, id in enumerate(ids):
+            await transaction.run(text(f"UPDATE resource SET no = {(place + 1) * CHUNK_BITS + 5} WHERE id = '{id}'"))
+    wanted = named(["id > ''" if number != slow else "'slow' <> id" for number in range(200)])
+    with contextlib.closing(reader(bench.path, bench.clock)) as costly:
+        costly.cost_s, costly.limits = cost_s, []
+        return Selection(costly, {DEVICE: "devices"}).scan("plant", DEVICE, wanted), costly.limits
 
 
 async def test_one_of_two_hundred_that_is_slow_holds_only_itself(bench: Bench) -> None:
     """Twelve seconds for each of four chunks are more than thirty."""
-    await bench.listed(page("a", "b", "c", "d"))
-    async with bench.mirror._writer.transaction() as transaction:
-        for place, id in enumerate("abcd"):
-            sql = f"UPDATE resource SET no = {place * CHUNK_BITS + 5} WHERE id = '{id}'"
-            await transaction.run(text(sql))
-    wanted = named(["id > ''"] * 200)
-    wanted[130] = named(["'slow' <> id"] * 200)[130]
-    reader = Costly(bench.path, bench.clock)
-    reader.word, reader.limits = "'slow'", []
-    try:
-        scanned = Selection(reader, {DEVICE: "devices"}).scan("plant", DEVICE, wanted)
-    finally:
-        reader.close()
+    scanned, limits = await scanned_in(bench, 4, slow=130, cost_s=12.0)
 
     assert scanned.faults == {"d130": "it took longer than the limit of 30 s"}
     assert {len(one) for name, one in scanned.matches.items() if name != "d130"} == {4}
-    assert sum(1 for limit_s in reader.limits if limit_s == 2.0) < 10, "and once it is found it goes alone"
-    assert [limit_s for limit_s in reader.limits if limit_s != 2.0] == [30.0, 18.0, 6.0]
+    slow = [limit_s for limit_s, is_slow in limits if is_slow]
+    assert slow == [2.0] * 9 + [30.0, 18.0, 6.0], "it is sought once, and then it goes alone"
+
+
+async def test_one_that_is_slow_in_company_is_found_when_all_took_as_long_as_one_may(bench: Bench) -> None:
+    scanned, limits = await scanned_in(bench, 60, slow=7, cost_s=1.5)
+
+    assert scanned.faults == {"d7": "it took longer than the limit of 30 s"}
+    assert {len(one) for name, one in scanned.matches.items() if name != "d7"} == {60}
+    assert sum(1 for _, is_slow in limits if is_slow) < 60
+
+
+async def test_a_machine_that_is_slow_with_all_of_them_holds_none(bench: Bench) -> None:
+    """Five seconds for a chunk, a share of that for some of the selectors."""
+
+    class Slow(Costly):
+        def rows(self, sql, parameters=(), *, within_s=None):  # type: ignore[no-untyped-def]
+            self.cost_s = 0.025 * max(1, sql.count("IS TRUE"))
+            return super().rows(f"{sql} /* 'slow' */", parameters, within_s=within_s)
+
+    scanned, limits = await scanned_in(bench, 12, slow=None, cost_s=0.0, reader=Slow)
+    assert scanned.faults == {}
+    assert {len(one) for one in scanned.matches.values()} == {12}
+    # But for when the slowest is sought, they go on all at once.
+    assert [limit_s for limit_s, _ in limits if limit_s < 30.0][-2:] == [8.0, 8.0]
 
 
 async def test_a_fleet_of_several_chunks_is_selected_row_by_row(bench: Bench) -> None:
