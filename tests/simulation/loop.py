@@ -80,6 +80,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._random = random
         self._before_step = before_step
         self.slept_s = 0.0
+        self.turns = 0
+        """How often something was ready."""
         self._private_s: float | None = None
         self.signals: dict[int, Callable[[], object]] = {}
         super().__init__()
@@ -169,6 +171,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._random.shuffle(shuffled)
             ready.clear()
             ready.extend(shuffled)
+        if ready:
+            self.turns += 1
         if ready and self._private_s is None:
             self._before_step()
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from fleetsync.simulator import LogLine, SimRequest, SimResponse, WriteRecord
@@ -345,6 +346,7 @@ def _reset() -> Exception:
     return aiohttp.ClientOSError(errno.ECONNRESET, "Connection reset by peer")
 
 
+_REQUEST = aiohttp.RequestInfo(URL("http://127.0.0.1"), "CONNECT", CIMultiDictProxy(CIMultiDict()))
 _KEY = ConnectionKey("127.0.0.1", 443, True, True, None, None, None)
 
 
@@ -378,6 +380,8 @@ _CONNECTING: Mapping[str, tuple[float, Callable[[], Exception]]] = {
     "expired-certificate": (0.05, _untrusted(10)),
     "wrong-name": (0.05, _untrusted(62)),
     "old-tls": (0.05, _old_tls),
+    "company-proxy": (0.05, lambda: aiohttp.ClientHttpProxyError(_REQUEST, (), status=407)),
+    "dead-proxy": (0.05, lambda: aiohttp.ClientProxyConnectionError(_KEY, OSError(errno.ECONNREFUSED, "refused"))),
     "no-descriptors": (0.0, _connector(errno.EMFILE)),
 }
 _ANSWERING = ("reset", "cut-body", "wrong-length", "slow-body", "endless-body")

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from fleetsync.simulator import Cloud, LogLine, SimRequest, SimResponse, WriteRecord, parse_faults
+from fleetsync.simulator.bucket import Bucket, Limit
+from fleetsync.simulator.desk import Desk
 from tests.simulation.network import Weather
 from tests.simulation.sizes import TINY, Size
 
@@ -23,6 +25,7 @@ Key = tuple[str, str]
 Documents = dict[Key, Any]
 
 _ETAG = re.compile(rb'"etag":"(?:[^"\\]|\\.)*"')
+_WHOLE_ETAG = re.compile(rb'"etag":"(?:[^"\\]|\\.)*",|,"etag":"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +174,13 @@ class Place:
     """Writes may go on after their answer, and end otherwise than they began."""
     has_hints: ClassVar[bool] = False
     """Headers say how many requests are left."""
+    has_links: ClassVar[bool] = False
+    """Where lists go on is an address, which can lead elsewhere."""
+    has_etags: ClassVar[bool] = True
+    unknown_word: ClassVar[tuple[bytes, bytes] | None] = None
+    """Of an enumeration what there is in answers, and what nobody has heard of."""
+    new_type: ClassVar[tuple[bytes, bytes]]
+    """A member as it is in answers, and with a value of another type."""
     searched: ClassVar[frozenset[str]] = frozenset()
     """The types whose lists are also read in search of one resource: on the wire that looks like a listing."""
 
@@ -184,11 +194,31 @@ class Place:
     def go_on_for(self, seconds: float, *, kept_s: float = 86_400.0) -> None:
         """Let operations take so long, and be forgotten so long after their end."""
 
-    def fail_operations(self, share: float) -> None:
-        """Let so many operations fail."""
+    def end_operations(self, *, failed: float = 0.0, errors: float = 0.0) -> None:
+        """Let such shares of all operations fail, and end with errors or be cancelled."""
 
     def hint(self, left: int) -> None:
         """Let the headers say that so many requests are left."""
+
+    def desks(self) -> Iterable[Desk]:
+        """Return what counts the requests."""
+        return ()
+
+    def limit(self, limit: Limit) -> Callable[[], None]:
+        """Let the service take no more than that, of every class; return what lets it take what it took before."""
+        before = [(desk, desk.limit, desk.bucket) for desk in self.desks()]
+        for desk, _, _ in before:
+            desk.limit, desk.bucket = limit, Bucket(limit)
+
+        def undo() -> None:
+            for desk, old, bucket in before:
+                desk.limit, desk.bucket = old, bucket
+
+        return undo
+
+    def grow(self, count: int) -> bool:
+        """Let there be so many devices more; return whether there are."""
+        return False
 
     def spend_quota(self) -> None:
         """Let the service's day be over."""
@@ -256,8 +286,11 @@ class Place:
         self.cloud.faults = parse_faults(faults)
 
     def change_etags(self, exchange: Any, text: bytes) -> bool:
-        """Put `text` where the ETags in an answer are; return whether there was one."""
-        body, count = _ETAG.subn(b'"etag":' + text.replace(b"\\", b"\\\\"), exchange.answer.body)
+        """Put `text` where the ETags in an answer are, or nothing; return whether there was one."""
+        if text:
+            body, count = _ETAG.subn(b'"etag":' + text.replace(b"\\", b"\\\\"), exchange.answer.body)
+        else:
+            body, count = _WHOLE_ETAG.subn(b"", exchange.answer.body)
         exchange.answer = replace(exchange.answer, body=body)
         self.has_spoilt_etags |= bool(count)
         return bool(count)

@@ -12,6 +12,7 @@ from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
 from fleetsync.simulator.arm.routes import CATALOG, DEVICE, GROUP, TYPES
 from fleetsync.simulator.arm.shapes import Shown as Occasion
 from fleetsync.simulator.arm.shapes import document, resource_id
+from fleetsync.simulator.desk import Desk
 from tests.simulation.network import Exchange
 from tests.simulation.place import Asked, Documents, Key, Place, Shown, Wish, decoded, without
 
@@ -35,6 +36,7 @@ class Arm(Place):
     operations: ClassVar[Mapping[str, float]] = {"read": 25.0, "write": 10.0}
     has_operations = True
     has_hints = True
+    has_links = True
 
     def make_cloud(self, now: Callable[[], float]) -> Cloud:
         random = self.random
@@ -67,8 +69,12 @@ class Arm(Place):
         habits = self.cloud.arm.operations.habits
         habits.duration_s, habits.kept_s = seconds, kept_s
 
-    def fail_operations(self, share: float) -> None:
-        self.cloud.arm.operations.habits.failing = share
+    def end_operations(self, *, failed: float = 0.0, errors: float = 0.0) -> None:
+        habits = self.cloud.arm.operations.habits
+        habits.failing, habits.canceling = failed, errors
+
+    def desks(self) -> Iterable[Desk]:
+        return self.cloud.arm._frontage.desks.values()
 
     def recover(self) -> None:
         operations, now_s = self.cloud.arm.operations, self.now()
@@ -102,6 +108,8 @@ class Catalogs(Arm):
     """Azure Sphere: catalogs with products, groups, and devices that are moved from group to group."""
 
     kind = "sphere-arm"
+    unknown_word = (b'"osFeedType":"Retail"', b'"osFeedType":"Preview"')
+    new_type = (b'"chipSku":"MT3620AN"', b'"chipSku":3620')
     harmless = 'group = "Prototypes/P1"'
     contradicting = 'group = "Line Gateway/Production"'
     begins_only: ClassVar[frozenset[str]] = frozenset({"device", "device-group"})
@@ -204,9 +212,9 @@ class Catalogs(Arm):
         if answer is None or "ETag" not in answer.headers or exchange.notes["asked"].type != "catalog":
             return False
         # A header has no null and no number: what is no text is absent, or in digits.
-        shown = text.decode().removeprefix('"').removesuffix('"').replace('\\"', '"')
+        shown = (text or b"null").decode().removeprefix('"').removesuffix('"').replace('\\"', '"')
         headers = {name: value for name, value in answer.headers.items() if name != "ETag"}
-        exchange.answer = replace(answer, headers=headers if text == b"null" else {**headers, "ETag": shown})
+        exchange.answer = replace(answer, headers=headers if text in (b"", b"null") else {**headers, "ETag": shown})
         self.has_spoilt_etags = True
         return True
 
@@ -302,6 +310,8 @@ class Hubs(Arm):
     """IoT Hubs as resources: tags, and figures that are asked for one by one."""
 
     kind = "iot-hub-arm"
+    unknown_word = (b'"state":"Active"', b'"state":"Dreaming"')
+    new_type = (b'"location":"westeurope"', b'"location":["westeurope"]')
     harmless = 'tags.all = "1"'
     contradicting = 'tags.all = "2"'
     listed = ("hub",)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
+from fleetsync.simulator.desk import Desk
 from tests.simulation.place import Asked, Documents, Ids, Key, Place, Shown, Wish, decoded, without
 
 _PATH = re.compile(r"/api/([a-zA-Z]+)(?:/([^/]+))?(/properties)?")
@@ -30,6 +31,9 @@ class Central(Place):
     harmless = 'displayName = "renamed with all"'
     contradicting = 'displayName = "renamed by others"'
     operations: ClassVar[Mapping[str, float]] = {"*": 20.0}
+    has_links = True
+    unknown_word = (b'"provisioned":false', b'"provisioned":"pending"')
+    new_type = (b'"simulated":false', b'"simulated":{"is":false}')
 
     def make_cloud(self, now: Callable[[], float]) -> Cloud:
         random = self.random
@@ -55,6 +59,16 @@ class Central(Place):
         return self.cloud.handle(
             SimRequest(method=request.method, target=target, headers=request.headers, body=request.body)
         )
+
+    def desks(self) -> Iterable[Desk]:
+        return (self.cloud.central._desk,)
+
+    def grow(self, count: int) -> bool:
+        self.page_size = 100
+        for number in range(count):
+            # No declaration selects them: what is to be seen is that all are listed.
+            self.cloud.add_device(f"many-{number:04}x")
+        return True
 
     def truth(self) -> Documents:
         application = self.cloud.application

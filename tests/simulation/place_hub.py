@@ -10,6 +10,8 @@ from urllib.parse import unquote
 import msgspec
 
 from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
+from fleetsync.simulator.desk import Desk
+from fleetsync.simulator.wire import RefusedError
 from tests.simulation.place import Asked, Documents, Ids, Key, Place, Shown, Wish, decoded, without
 
 _ODD = ("50%25-sensor", "boiler.cellar.2", "it's-(the)=one@home", "probe#7+a", "which?one!", "00:1B:44")
@@ -25,6 +27,8 @@ class Hub(Place):
     harmless = "tags.all = 1"
     contradicting = "tags.all = 2"
     has_daily_quota = True
+    unknown_word = (b'"status":"enabled"', b'"status":"hibernating"')
+    new_type = (b'"modelId":""', b'"modelId":{"id":1}')
     operations: ClassVar[Mapping[str, float]] = {
         "query": 5.0,
         "twin_read": 20.0,
@@ -57,10 +61,32 @@ class Hub(Place):
         for id in random.sample(_ODD, 1 if self.is_small else 2):
             if id not in cloud.hub.state.registry.ids:
                 cloud.hub.add_device(id)
+        self._expired: set[str] = set()
+        cloud.hub.doorman = _Forgetful(cloud.hub.doorman, self._expired)
         return cloud
 
     def answer(self, request: SimRequest) -> SimResponse:
         return self.cloud.handle_hub(request)
+
+    def desks(self) -> Iterable[Desk]:
+        return self.cloud.hub._frontage.desks.values()
+
+    def expire_token(self, authorization: str) -> None:
+        """Refuse a token from now on, as after its end."""
+        self._expired.add(authorization)
+
+    def fight(self) -> Callable[[], None]:
+        """Let a configuration of the service want another value than we do; return what ends it."""
+        state = self.cloud.hub.state
+        content = {"deviceContent": {"properties.desired.target": 33}}
+        body = {"schemaVersion": "1.0", "labels": {}, "content": content, "targetCondition": "*", "priority": 20}
+        state.configurations.put("fights", body, at=self.now())
+        state.watch_all(at=self.now())
+
+        def end() -> None:
+            state.configurations.remove("fights")
+
+        return end
 
     def truth(self) -> Documents:
         hub = self.cloud.hub
@@ -218,6 +244,22 @@ class Hub(Place):
     def _forget(self, id: str) -> None:
         self.deleted.add(("device", id))
         self.edits = {edit: value for edit, value in self.edits.items() if edit[0][1] != id}
+
+
+class _Forgetful:
+    """A doorman who may call a token over before its time."""
+
+    def __init__(self, doorman: Any, expired: set[str]) -> None:
+        self._doorman = doorman
+        self._expired = expired
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._doorman, name)
+
+    def admit(self, authorization: str | None, **asked: Any) -> None:
+        if authorization in self._expired:
+            raise RefusedError(401, "IotHubUnauthorizedAccess", "Unauthorized")
+        self._doorman.admit(authorization, **asked)
 
 
 def _id(type: str, entry: Any) -> str:

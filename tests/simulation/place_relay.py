@@ -12,6 +12,7 @@ from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
 from fleetsync.simulator.cloud_relay.controllers import OBJECTS, PREFIX, WRITE_MULTIPLE, Controller
 from fleetsync.simulator.cloud_relay.rosters import Standing
 from fleetsync.simulator.cloud_relay.service import Mood, Shares
+from fleetsync.simulator.desk import Desk
 from tests.simulation.place import Asked, Documents, Key, Place, Shown, Wish
 from tests.simulation.place_hub import Hub
 from tests.simulation.process import BEGINNING
@@ -33,6 +34,8 @@ class Relay(Place):
     begins_only: ClassVar[frozenset[str]] = frozenset({"device"})
     takes_odd_texts = False
     has_lists = False
+    has_etags = False
+    new_type = (b'"isArray":false', b'"isArray":"no"')
     has_daily_quota = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -114,6 +117,9 @@ class Relay(Place):
 
     def answer(self, request: SimRequest) -> SimResponse:
         return self.cloud.handle_relay(request)
+
+    def desks(self) -> Iterable[Desk]:
+        return (self.cloud.relay._desk,)
 
     def truth(self) -> Documents:
         relay = self.cloud.relay

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
+from fleetsync.simulator.desk import Desk
 from fleetsync.simulator.sphere_legacy.shapes import device_document, group_document, product_document
 from tests.simulation.place import Asked, Documents, Key, Place, Shown, Wish, decoded, without
 
@@ -18,6 +19,10 @@ class Sphere(Place):
     kind = "sphere-legacy"
     operations: ClassVar[Mapping[str, float]] = {"read": 5.0, "write": 3.0}
     takes_odd_texts = False
+    has_etags = False
+    has_operations = True
+    unknown_word = (b'"OsFeedType":0', b'"OsFeedType":7')
+    new_type = (b'"ChipSku":0', b'"ChipSku":"zero"')
     begins_only = frozenset({"device"})
     listed = ("product", "device-group", "device")
 
@@ -45,6 +50,17 @@ class Sphere(Place):
 
     def answer(self, request: SimRequest) -> SimResponse:
         return self.cloud.handle_sphere(request)
+
+    def desks(self) -> Iterable[Desk]:
+        return (self.cloud.sphere._desk,)
+
+    def go_on_for(self, seconds: float, *, kept_s: float = 86_400.0) -> None:
+        operations = self.cloud.sphere.operations
+        operations.lasts_s, operations.kept_s = seconds, kept_s
+
+    def end_operations(self, *, failed: float = 0.0, errors: float = 0.0) -> None:
+        operations = self.cloud.sphere.operations
+        operations.fail_share, operations.errors_share = failed, errors
 
     def truth(self) -> Documents:
         sphere = self.cloud.sphere
@@ -130,3 +146,6 @@ class Sphere(Place):
     def recover(self) -> None:
         operations = self.cloud.sphere.operations
         operations.fail_share = operations.errors_share = 0.0
+        operations.lasts_s, operations.kept_s = self.cloud.options.sphere_operation_s, 86_400.0
+        for one in operations._running.values():
+            one.ends_at = min(one.ends_at, self.now() + 1.0)

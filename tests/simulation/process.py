@@ -25,6 +25,9 @@ from tests.simulation.network import Network, Session
 
 BEGINNING = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
 STOP_S = 5.0
+_LOOKS = 200
+"""Who looks at the clock more often within one turn of the loop does nothing else, and every further look takes"""
+_LOOK_S = 1.0
 _DATABASE = ("fleetsync.db", "fleetsync.db-wal", "fleetsync.db-journal")
 _LEFTOVERS = (*_DATABASE, "fleetsync.db-shm")
 
@@ -69,13 +72,22 @@ class MachineClock:
         self._machine = machine
         self._loop = loop
         self._random = random
+        self._turn = self._looks = 0
 
     def now(self) -> datetime.datetime:
         """Return the machine's wall clock."""
         return BEGINNING + datetime.timedelta(seconds=self.monotonic_s() + self._machine.stepped_s)
 
     def monotonic_s(self) -> float:
-        """Return seconds since the machine started, suspend included."""
+        """Return seconds since the machine started, suspend included.
+
+        Who looks again and again and does nothing else in between, as a query does that goes on for ever, sees it run.
+        """
+        turn = self._loop.turns
+        self._looks = self._looks + 1 if turn == self._turn else 0
+        self._turn = turn
+        if self._looks > _LOOKS:
+            self._machine.agenda.now_s += _LOOK_S
         return self._loop.time() + self._loop.slept_s
 
     async def sleep(self, seconds: float) -> None:
