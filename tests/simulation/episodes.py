@@ -5,6 +5,7 @@ file: `episodes_services`, `episodes_contents`, `episodes_network`, `episodes_pr
 """
 
 from collections.abc import Mapping
+from random import Random
 
 from tests.simulation import (  # noqa: F401 - to import one is to have its sorts
     episodes_contents,
@@ -16,7 +17,7 @@ from tests.simulation import (  # noqa: F401 - to import one is to have its sort
 )
 from tests.simulation.episode import ALL, Episode
 
-__all__ = ["ALL", "FAULT_OF", "Episode"]
+__all__ = ["ALL", "FAULT_OF", "Episode", "drawn"]
 
 BY_THEMSELVES: Mapping[str, int] = {
     "a fleet that changes while it is listed": 6,
@@ -29,3 +30,13 @@ BY_THEMSELVES: Mapping[str, int] = {
 """What nobody plans: it is counted where it happens."""
 
 FAULT_OF: Mapping[str, int] = {name: episode.fault for name, episode in ALL.items()} | dict(BY_THEMSELVES)
+
+
+def drawn(seed: int, count: int) -> list[str]:
+    """Return sorts for a seed: a row of seeds has them all, and the next row has them in another company."""
+    sorts = sorted(ALL)
+    found = []
+    for number in range(seed * count, (seed + 1) * count):
+        turn, place = divmod(number, len(sorts))
+        found.append(Random(turn).sample(sorts, len(sorts))[place])
+    return found

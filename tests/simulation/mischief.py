@@ -35,7 +35,7 @@ class Mischief:
         agenda, random = self.world.agenda, self.random
         size = self.world.size
         chosen = [
-            *_drawn(self.world.seed, size.sorts),
+            *episodes.drawn(self.world.seed, size.sorts),
             *random.sample(sorted(episodes.ALL), random.randint(0, size.by_chance)),
         ]
         self.until_s = agenda.now_s + random.uniform(*size.mischief_s)
@@ -138,13 +138,3 @@ class Mischief:
     def send(self, number: signal.Signals) -> bool:
         """Send the process a signal."""
         return self.process is not None and self.process.signal(number)
-
-
-def _drawn(seed: int, count: int) -> list[str]:
-    """Return sorts for a seed: a row of seeds has them all, and the next row has them in another company."""
-    sorts = sorted(episodes.ALL)
-    found = []
-    for number in range(seed * count, (seed + 1) * count):
-        turn, place = divmod(number, len(sorts))
-        found.append(Random(turn).sample(sorts, len(sorts))[place])
-    return found

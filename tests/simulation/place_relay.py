@@ -44,7 +44,7 @@ class Relay(Place):
         self.hub: Hub | None = None
         super().__init__(*arguments, **options)
         # Every device costs a call for each path: few, and not too often.
-        self.interval_s = 120 if self.is_small else self.random.choice((600, 900, 1800))
+        self.interval_s = 120 if self.is_small else max(300, self.interval_s)
 
     def make_cloud(self, now: Callable[[], float]) -> Cloud:
         random = self.random

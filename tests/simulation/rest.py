@@ -1,6 +1,6 @@
 """What has to be so when everything has come to rest: the mirror, the services and the journal agree, and stay so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,20 +41,22 @@ def what_is_wrong(world: World) -> list[str]:
             for key in expected.keys() & mirrored.keys()
             if place.plain(key, expected[key]) != place.plain(key, mirrored[key])
         ]
-        wrong += _not_as_declared(place, truth)
+        contested = process.rows("SELECT resource_id FROM drift WHERE source = ? AND state = 'contested'", place.name)
+        wrong += _not_as_declared(place, truth, {id for (id,) in contested})
     left = process.rows("SELECT source, resource_id FROM write WHERE outcome = 'open'")
     wrong += [f"{source}: a write to {id} is open" for source, id in left]
     return wrong
 
 
-def _not_as_declared(place: Place, truth: Mapping[Key, Any]) -> list[str]:
+def _not_as_declared(place: Place, truth: Mapping[Key, Any], contested: Collection[str]) -> list[str]:
+    """Return what is not as it is declared, but for what others kept changing back: that is said, and left alone."""
     if place.mode == "observe":
         return []
     return [
         f"{place.name}: {key} is not as {wish.name} wants it"
         for wish in place.wishes
         for key, document in truth.items()
-        if wish.selects(key, document) and not wish.holds(document)
+        if wish.selects(key, document) and not wish.holds(document) and key[1] not in contested
     ]
 
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from fleetsync.daemon.work import Command
+from tests.simulation import episodes
 from tests.simulation.invariants import Verdicts
 from tests.simulation.listings import Listings
 from tests.simulation.loop import Agenda
@@ -26,6 +27,8 @@ from tests.simulation.writing import Writing
 FIRST_PORT = 8001
 ACCEPTS = re.compile(r"`fleetsync confirm (\S+) --(writes|gone) (\d+)`")
 _ERRORS = re.compile(r"program\.failed|watchdog\.starved")
+_TRIES = 12
+"""So many other places are looked at where one does not suit the mischief that a seed is to have."""
 _LONGEST_PAUSE_S = 3600.0 * 1.1
 
 
@@ -78,22 +81,35 @@ class World:
     def _places(self, kinds: tuple[type[Place], ...]) -> list[Place]:
         random = self.random
         count = random.choice(self.size.places)
-        chosen = [random.choice(kinds) for _ in range(count)] or list(kinds)
-        places = []
-        for number, kind in enumerate(chosen):
-            name = f"{kind.kind.replace('-', '')}{number}"
-            place = kind(name, FIRST_PORT + number, Random(random.random()), self.machine.service_now, self.size)
-            place.wishes = [wish for wish in place.all_wishes() if random.random() < 0.8]
-            if not number:
-                place.mode = "enforce"  # somebody has to write
-            if self.size is TINY:
-                place.wishes, place.max_writes = list(place.all_wishes()), "100%"
+        chosen = [[kind] for kind in kinds] if not count else [list(kinds)] * count
+        wanted = [episodes.ALL[name].suits for name in episodes.drawn(self.seed, self.size.sorts)]
+        places: list[Place] = []
+        for number, some in enumerate(chosen):
+            missing = [suits for suits in wanted if not any(suits(place) for place in places)]
+            place = self._place(number, random.choice(some))
+            for _ in range(_TRIES):
+                lacking = sum(not suits(place) for suits in missing)
+                if not lacking:
+                    break
+                other = self._place(number, random.choice(some))
+                place = other if sum(not suits(other) for suits in missing) < lacking else place
             place.ever = set(place.truth())
             self.network.connect(place)
             places.append(place)
         for place in places:
             place.meet(places)
         return places
+
+    def _place(self, number: int, kind: type[Place]) -> Place:
+        random = self.random
+        name = f"{kind.kind.replace('-', '')}{number}"
+        place = kind(name, FIRST_PORT + number, Random(random.random()), self.machine.service_now, self.size)
+        place.wishes = [wish for wish in place.all_wishes() if random.random() < 0.8]
+        if not number:
+            place.mode = "enforce"  # somebody has to write
+        if self.size is TINY:
+            place.wishes, place.max_writes = list(place.all_wishes()), "100%"
+        return place
 
     # Files
 
