@@ -264,17 +264,17 @@ class _Going:
         request = SimRequest(
             method=exchange.method, target=exchange.target, headers=dict(exchange.headers), body=exchange.body
         )
-        answer = exchange.answer = service.handle(request)
+        exchange.answer = service.handle(request)
         exchange.line = service.last_line()
         exchange.write = service.last_write() if exchange.line.kind == "write" else None
         network.watchers.answered(exchange)
         if exchange.line.kind == "write":
             self._process.point("a write was carried out")
-        back_s = answer.delay_s + network.one_way_s(service.weather)
+        back_s = exchange.answer.delay_s + network.one_way_s(service.weather)
 
         def deliver() -> None:
             if self._process.is_alive and not answered.done():
-                answered.set_result(answer)
+                answered.set_result(exchange.answer)
 
         network.agenda.after(back_s, deliver)
 
