@@ -17,5 +17,9 @@ and `history` (the others, and that everything converges when the mischief is ov
     make simulate SEEDS=50000              # prints a table; a sort of mischief that never happened fails
     make simulate START=78 SEEDS=1 MORE=--log
 
+Besides chance there are scenarios (`scenarios`) in which a process crashes at every point there is (`crash_points`).
+
+    python -m tests.simulation --crashes   # prints how many points each scenario has; one with none fails
+
 A seed that failed once is in `test_histories`. A new kind of service is one subclass of `Place`.
 """

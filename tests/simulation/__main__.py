@@ -10,7 +10,8 @@ import os
 import sys
 import time
 
-from tests.simulation.run import histories
+from tests.simulation.run import histories, stage
+from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.table import Table
 
 _EVERY_S = 30.0
@@ -24,7 +25,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--log", action="store_true", help="print what the daemon logged")
     parser.add_argument("--some", action="store_true", help="not everything has to have happened")
+    parser.add_argument("--crashes", action="store_true", help="play the scenarios instead, with all their crashes")
     asked = parser.parse_args()
+    if asked.crashes:
+        return _crashes()
     began_s = said_s = time.monotonic()
     table = Table()
     for told in histories(range(asked.start, asked.start + asked.seeds), asked.jobs):
@@ -45,6 +49,20 @@ def main() -> int:
         _say(f"never: {name}")
     _say(f"failed: {', '.join(str(told.seed) for told in table.failed) or 'none'}")
     return 1 if table.failed or missing else 0
+
+
+def _crashes() -> int:
+    """Play every scenario, and print how often it was crashed."""
+    failed = False
+    with stage() as made:
+        for name, scenario in SCENARIOS.items():
+            played = made.play(scenario)
+            _say(f"{played.points:>5} points, {len(played.crashed):>4} crashes: {name}")
+            found = played.violations(scenario.same)
+            failed |= bool(found) or not played.crashed
+            for text in found[:5]:
+                _say(f"  {text[:1500]}")
+    return 1 if failed else 0
 
 
 def _say(line: str) -> None:

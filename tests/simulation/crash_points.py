@@ -6,7 +6,9 @@ on. In the child what was in the files at that instant is put into a folder of i
 does what the first one was told to and what the scenario still has in store, and comes to rest; then all promises have
 to hold, and what the services carried out and what the history tells have to be what they are without any crash.
 
-Between two points nothing happens that anybody else could see: a crash there is a crash at the point before.
+Between two points nothing happens that anybody else could see: a crash there is a crash at the point before. And where
+the files are, byte for byte, what they were at the last crash, and nobody wrote to a service since, the next process
+would begin as it did then: such a point is counted and not played again.
 """
 
 import contextlib
@@ -38,8 +40,8 @@ from tests.simulation.sizes import TINY
 from tests.simulation.world import ACCEPTS, World
 
 RESTART_S = 5.0
-BETWEEN_S = 130.0
-"""Between two commands: longer than any index lags."""
+BETWEEN_S = 1000.0
+"""Between two cycles: longer than any index lags, and than it is waited for a write whose answer was lost."""
 MOST_CYCLES = 8
 """After so many everything has come to rest."""
 _LONGEST_S = 6 * 3600.0
@@ -51,18 +53,20 @@ Step = Callable[["Play"], None]
 class Scenario:
     """Steps, one after the other; those that `crashing` made are killed at each of their points.
 
-    `points` is how many there are at least: a scenario that became empty is one no longer. `same` names what has to be
-    as it is without a crash: what the services carried out (`writes`) and what the history tells (`events`).
+    `shows` is what it is about: kinds of events, outcomes of writes, faults, guards. `same` names what has to be as it is
+    without a crash: what the services carried out (`writes`) and what the history tells (`events`).
     """
 
     kinds: tuple[type[Place], ...]
     steps: tuple[Step, ...]
-    points: int
+    shows: tuple[str, ...] = ()
     is_repeated: bool = False
     """Whoever was interrupted by the crash gives the command again: it does more than any cycle does."""
     seed: int = 1
     wishes: tuple[str, ...] | None = None
     """The declarations that there are, of those that the places know; None is all."""
+    listed: tuple[str, ...] | None = None
+    """The types that the first place lists; None is what it chooses."""
     same: tuple[str, ...] = ("writes", "events")
 
 
@@ -77,6 +81,8 @@ class Ended:
     tested: Counter[str] = field(default_factory=Counter)
     cycles: int = 0
     """So many it took to come to rest."""
+    shown: set[str] = field(default_factory=set)
+    """Kinds of events, outcomes and guards of writes, and what went wrong."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +91,8 @@ class Played:
 
     undisturbed: Ended
     crashed: dict[str, Ended]
+    points: int
+    """Those that are not played again as well."""
 
     def violations(self, same: tuple[str, ...]) -> list[str]:
         """Return everything that was wrong, and where the crash was."""
@@ -113,17 +121,23 @@ class Play:
         self.world = World(self._folder, template, scenario.seed, scenario.kinds, TINY)
         self.world.network.lost_with_its_process = 0.0
         self.replies: list[Reply] = []
+        self.kill_at_point = 0
+        """The point at which the next process is killed, in this world; 0 is none."""
         self._step = 0
         self._is_crashing = False
         self._has_crashed = False
         self._points: Counter[str] = Counter()
         self._crashed: dict[str, Ended] = {}
+        self._left: object = None
         self._configuration: Configuration | None = None
         self._events: Counter[tuple[Any, ...]] = Counter()
         self._cycles = 0
+        self._shown: set[str] = set()
         if scenario.wishes is not None:
             for place in self.world.places:
                 place.wishes = [wish for wish in place.wishes if wish.name in scenario.wishes]
+        if scenario.listed is not None:
+            self.world.list_only(self.place, scenario.listed)
         self.configure()
 
     def run(self) -> Played:
@@ -134,7 +148,7 @@ class Play:
             if self.world.process is not None:
                 self.world.bury()
             shutil.rmtree(self._folder, ignore_errors=True)
-        return Played(undisturbed=undisturbed, crashed=self._crashed)
+        return Played(undisturbed=undisturbed, crashed=self._crashed, points=self._points.total())
 
     # What scenarios are made of
 
@@ -160,6 +174,7 @@ class Play:
         world = self.world
         process = world.start(life)
         process.at_point = self._point if self._is_crashing else None
+        process.kill_at_point, self.kill_at_point = self.kill_at_point, 0
         process.run(world.agenda.now_s + for_s)
         if not process.has_ended:
             process.signal(signal.SIGTERM)
@@ -191,6 +206,9 @@ class Play:
             events=self._events,
             tested=self.world.verdicts.tested,
             cycles=self._cycles,
+            shown=self._shown
+            | {name for place in self.world.places for name in place.happened}
+            | {*self.world.happened},
         )
 
     # Crashes
@@ -198,9 +216,14 @@ class Play:
     def _point(self, what: str) -> None:
         self._points[what] += 1
         point = f"step {self._step + 1}, {what} ({self._points[what]})"
-        self._crashed[point] = self._forked(is_lost=False)
-        if what.endswith("has left") and not what.startswith("a GET"):
+        is_on_its_way = what.endswith("has left") and not what.startswith("a GET")
+        left = self._step, self.world.machine.read_database(), writes_seen(self.world)
+        if left != self._left or is_on_its_way:
+            self._crashed[point] = self._forked(is_lost=False)
+        if is_on_its_way:
             self._crashed[f"{point}, and is lost"] = self._forked(is_lost=True)
+        # What is on its way will have been carried out by then.
+        self._left = None if is_on_its_way else left
 
     def _forked(self, *, is_lost: bool) -> Ended:
         """Return what comes of a crash here."""
@@ -283,6 +306,8 @@ class Play:
         self._events = Counter(event for event in events if event[-1] != "updated")
         self._events.update({event for event in events if event[-1] == "updated"})
         self._cycles = number + 1
+        self._shown = {event[-1] for event in events}
+        self._shown |= {word for row in process.rows("SELECT outcome, guard FROM writes") for word in row}
 
     @contextlib.asynccontextmanager
     async def working(self, process: Process) -> AsyncIterator[Work]:

@@ -21,7 +21,7 @@ from tests.simulation.place import Place
 from tests.simulation.places import KINDS
 from tests.simulation.process import STOP_S, is_ours
 from tests.simulation.rest import changes, content, judge_writes, what_is_wrong, writes_seen
-from tests.simulation.sizes import TINY, size_of
+from tests.simulation.sizes import size_of
 from tests.simulation.world import World
 
 _GOING = "SELECT id FROM cycle WHERE source = ? AND finished_at IS NULL"
@@ -48,25 +48,16 @@ class Told:
     trace: str
     happened: Counter[str] = field(default_factory=Counter)
     tested: Counter[str] = field(default_factory=Counter)
-    points: int = 0
     log: list[str] = field(default_factory=list)
 
 
 class History:
-    """The history of one seed.
+    """The history of one seed."""
 
-    With `kill_at_point` it is a small one: one place, the first process is killed at that point (0: never) within two
-    cycles, and there is no other mischief.
-    """
-
-    def __init__(
-        self, seed: int, template: Path, *, kinds: tuple[type[Place], ...] = KINDS, kill_at_point: int | None = None
-    ) -> None:
+    def __init__(self, seed: int, template: Path, *, kinds: tuple[type[Place], ...] = KINDS) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"fleetsync-{seed}-", dir=memory()))
-        self._kill_at_point = kill_at_point
-        self.world = World(self._folder, template, seed, kinds, TINY if kill_at_point is not None else size_of(seed))
+        self.world = World(self._folder, template, seed, kinds, size_of(seed))
         self.mischief = Mischief(self.world)
-        self._points = 0
         self._next_look_s = self.world.size.look_s
 
     def run(self) -> Told:
@@ -74,13 +65,10 @@ class History:
         world = self.world
         converged_s = None
         try:
-            if self._kill_at_point is None:
-                self._live_until(self.mischief.plan())
-            else:
-                self._kill_once(self._kill_at_point)
+            self._live_until(self.mischief.plan())
             self._make_peace()
             converged_s = self._converge()
-            if converged_s is not None and not self._kill_at_point:
+            if converged_s is not None:
                 self._expect_nothing_new()
             self._stop()
         finally:
@@ -103,7 +91,6 @@ class History:
             trace=world.trace.digest,
             happened=sum((place.happened for place in world.places), world.happened + world.network.happened),
             tested=world.verdicts.tested,
-            points=self._points,
             log=world.log,
         )
 
@@ -126,14 +113,6 @@ class History:
             if agenda.now_s >= self._next_look_s:
                 world.look()
                 self._next_look_s = agenda.now_s + world.size.look_s
-
-    def _kill_once(self, point: int) -> None:
-        process = self.world.start()
-        process.kill_at_point = point
-        process.run(self.world.agenda.now_s + 2 * max(place.interval_s for place in self.world.places))
-        self._points = process.points
-        if process.has_ended:
-            self._bury()
 
     def _bury(self) -> None:
         process = self.world.process
@@ -161,8 +140,7 @@ class History:
             self._live_until(agenda.now_s + step_s)
             if world.verdicts.violations:
                 return None
-            if world.size is not TINY:
-                world.look()
+            world.look()
             wrong = what_is_wrong(world)
             if not wrong:
                 world.verdicts.tested[CONVERGENCE] += 1

@@ -29,6 +29,8 @@ _LOOKS = 200
 """Who looks at the clock more often within one turn of the loop does nothing else, and every further look takes"""
 _LOOK_S = 1.0
 _DATABASE = ("fleetsync.db", "fleetsync.db-wal", "fleetsync.db-journal")
+_COMMITS_NOTHING = ("", "execute", "rollback")
+"""Pieces of work of the mirror, by name, after which the files are what they were; migrations are such by another name."""
 _LEFTOVERS = (*_DATABASE, "fleetsync.db-shm")
 
 
@@ -227,7 +229,7 @@ class Process:
         if not self.is_alive:
             return function()
         name = str(getattr(getattr(function, "func", None), "__name__", ""))
-        is_commit = name == "commit"
+        is_commit = name not in _COMMITS_NOTHING
         if is_commit and self._has_talked:
             # Where nothing was on the wire since the last commit, a kill leaves what it would have left then.
             self.point("before a commit")

@@ -48,9 +48,9 @@ class Stage:
         async with open_mirror(self._template, all_kinds().values(), FakeClock()):
             pass
 
-    def history(self, seed: int, *, kinds: tuple[type[Place], ...] = KINDS, kill_at_point: int | None = None) -> Told:
+    def history(self, seed: int, *, kinds: tuple[type[Place], ...] = KINDS) -> Told:
         """Run the history of a seed."""
-        history = History(seed, self._template, kinds=kinds, kill_at_point=kill_at_point)
+        history = History(seed, self._template, kinds=kinds)
         self._world = history.world
         log.configure("info", "json", history.world)  # type: ignore[arg-type]  # it writes and flushes
         return self._collected(history.run())

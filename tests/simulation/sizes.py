@@ -37,7 +37,7 @@ TINY = Size(
     operate_s=_HOUR_S,
     look_s=0.5 * _HOUR_S,
 )
-"""What is run again and again, for every place at which a process can be killed."""
+"""What scenarios are played with, again and again, once for every crash."""
 
 BRIEF = Size(
     places=(1, 1, 1, 2),

@@ -128,6 +128,13 @@ class World:
         extra = folder / "declarations" / "more.toml"
         extra.write_text("\n".join(self.declared.values()), encoding="utf-8")
 
+    def list_only(self, place: Place, types: tuple[str, ...]) -> None:
+        """Let a place list these types and no others."""
+        place.listed = types
+        line = f"resources = {json.dumps(types)}"
+        text = re.sub(r"resources = .*\n", "", self._tomls[place.name])
+        self._tomls[place.name] = text.replace("\n", f"\n{line}\n", 1)
+
     # What the process is watched at
 
     def before_call(self, name: str) -> None:
