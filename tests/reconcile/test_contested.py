@@ -193,6 +193,16 @@ async def test_a_declaration_that_changes_is_written_at_once(fight: Fight) -> No
     assert fight.carried_out() == 4
 
 
+async def test_the_same_value_by_another_declaration_is_no_rest_and_no_news(fight: Fight) -> None:
+    await fight.rig.clock.advance(DAY_S / 2)
+    fight.rig.declarations = [declare({"displayName": "ours"}, name="another", where=where(fight.id))]
+    await fight.rig.cycle(write=True)
+    assert fight.drift() == [("contested", BY)]
+    await fight.rig.clock.advance(DAY_S / 2)
+    await fight.rig.cycle(write=True)
+    assert fight.carried_out() == 4
+
+
 async def test_what_stayed_as_declared_for_a_day_is_written_again(fight: Fight) -> None:
     fight.rig.cloud.operator_edit(fight.id, {"displayName": "ours"})
     await fight.rig.cycle(write=True)
