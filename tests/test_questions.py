@@ -327,6 +327,11 @@ def vanished(world: World) -> Iterator[Row]:
     return ((source, id) for source, type, id in world.before.keys() - world.now.keys() if type == "device")
 
 
+def counted(world: World) -> Iterator[Row]:
+    there = len(world.devices("hub"))
+    yield "hub", "device", "complete", there, there, 1
+
+
 def refused(world: World) -> Iterator[Row]:
     attempts: Counter[str] = Counter()
     outcomes = {412: "conflict", 422: "rejected"}
@@ -397,6 +402,10 @@ ANSWERS: Mapping[str, tuple[Callable[[World], Iterator[Row]], str]] = {
     ),
     "What changed in the last day, newest first?": (changed, "source event type resource_id"),
     "Which devices vanished, and what says so?": (vanished, "source id"),
+    "Did the last listings show as many as the service itself counts?": (
+        counted,
+        "source type state shown counted agrees",
+    ),
     "Which writes were refused, or got lost?": (refused, "source resource_id attempt status outcome"),
     "Which devices of an Azure Sphere tenant are in no catalog yet? (Sources are called tenant and catalog here.)": (
         not_yet,
