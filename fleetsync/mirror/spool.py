@@ -18,30 +18,41 @@ _BATCH = 500
 
 
 class _Private:
-    """A database of our own. One thread at a time; which one does not matter."""
+    """A database of our own, made when there is something to keep. One thread at a time; which one does not matter."""
 
     def __init__(self, table: str) -> None:
-        with _translated():
-            self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-            for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
-                self._connection.execute(f"PRAGMA {pragma}").close()
-            self._connection.execute(table)
-            # One transaction without an end: nobody else waits for it, and nothing of it is to last.
-            self._connection.execute("BEGIN")
+        self._table = table
+        self._connection: sqlite3.Connection | None = None
         self._waiting: list[tuple[Any, ...]] = []
 
-    def _write(self, sql: str, row: tuple[Any, ...], *, most: int = _BATCH) -> None:
+    def __del__(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _write(self, sql: str, row: tuple[Any, ...]) -> None:
         self._waiting.append(row)
-        if len(self._waiting) >= most:
+        if len(self._waiting) >= _BATCH:
             self._flush(sql)
 
     def _flush(self, sql: str) -> None:
         rows, self._waiting = self._waiting, []
         if rows:
             with _translated():
+                self._connection = self._connection or self._opened()
                 self._connection.executemany(sql, rows)
 
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
+            connection.execute(f"PRAGMA {pragma}").close()
+        connection.execute(self._table)
+        # One transaction without an end: nobody else waits for it, and nothing of it is to last.
+        connection.execute("BEGIN")
+        return connection
+
     def _rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        if self._connection is None:
+            return
         with _translated():
             cursor = self._connection.execute(sql, parameters)
             while rows := cursor.fetchmany(_BATCH):

@@ -40,6 +40,7 @@ from fleetsync.reconcile.planning import Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, still_valid
 from fleetsync.reconcile.settlement import Settlement
+from fleetsync.reconcile.spooled import Outcomes
 from fleetsync.reconcile.together import Hands, each
 from fleetsync.reconcile.tombstones import bury
 from fleetsync.transport.breaking import Circuit
@@ -94,7 +95,7 @@ class Done:
     recovered: int = 0
     """Of the writes that are counted as applied: those of an earlier process, whose outcome only this one found."""
     plan: Plan | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     skipped: tuple[ResourceKey, ...] = ()
     """Resources of a reviewed plan that were left alone, because a declared value moved since."""
     troubles: list[Trouble] = field(default_factory=list)
@@ -280,7 +281,7 @@ class Cycle:
         name = reviewed.name if reviewed is not None else None
 
         def report(outcome: Outcome) -> None:
-            done.outcomes.append(outcome)
+            done.outcomes.put(outcome)
             job.report(Progress(source=job.source.name, step="writing", done=len(done.outcomes), total=len(changes)))
 
         def step() -> None:

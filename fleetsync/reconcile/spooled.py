@@ -8,7 +8,7 @@ from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import ETag, Part, ResourceKey, ResourceType
 from fleetsync.core.path import Path
-from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf
+from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Outcome, Result
 from fleetsync.mirror.spool import Sorted
 from fleetsync.reconcile.details import WantedDetail
 
@@ -19,6 +19,7 @@ _encode = msgspec.json.Encoder().encode
 _change = msgspec.json.Decoder(tuple[_Key, str, str, str | None, bool, list[_Leaf]])
 _drift = msgspec.json.Decoder(tuple[_Key, _Leaf, str, str | None])
 _reason = msgspec.json.Decoder(tuple[_Key, str])
+_outcome = msgspec.json.Decoder(tuple[_Key, str, Result, int | None, str | None, str | None])
 _wanted = msgspec.json.Decoder(tuple[_Key, str, tuple[Path, ...]])
 
 
@@ -68,6 +69,18 @@ class WantedDetails(Sorted[WantedDetail]):
     def put(self, wanted: WantedDetail) -> None:
         """Take one more."""
         self.add(wanted.key.type, wanted.key.id, _encode((_key(wanted.key), wanted.part, wanted.paths)))
+
+
+class Outcomes(Sorted[Outcome]):
+    """What became of writes, as it was reported."""
+
+    def __init__(self) -> None:
+        super().__init__(_outcome_in)
+
+    def put(self, outcome: Outcome) -> None:
+        """Take one more."""
+        told = (_key(outcome.key), outcome.part, outcome.result, outcome.status, outcome.request_id, outcome.error)
+        self.add("", "", _encode(told))
 
 
 def _key(key: ResourceKey) -> _Key:
@@ -120,3 +133,8 @@ def _contradiction_in(text: bytes) -> tuple[ResourceKey, str]:
 def _wanted_in(text: bytes) -> WantedDetail:
     key, part, paths = _wanted.decode(text)
     return WantedDetail(key=_key_of(key), part=Part(part), paths=paths)
+
+
+def _outcome_in(text: bytes) -> Outcome:
+    key, part, result, status, request_id, error = _outcome.decode(text)
+    return Outcome(key=_key_of(key), part=Part(part), result=result, status=status, request_id=request_id, error=error)
