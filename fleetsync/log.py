@@ -15,7 +15,7 @@ KEYS = frozenset(
     """
     source kind cycle resource page attempt status request_id wait_s took_s listed added updated unchanged gone planned
     applied conflicted contested failed error reason event level timestamp file declaration pages requests throttled
-    complete outcome signal path until type fault
+    complete outcome signal path until type fault size_bytes
     """.split()  # noqa: SIM905 - readable
 )
 """Every key that an event may carry; a new one is added here."""

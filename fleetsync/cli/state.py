@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetsync.cli import output, usage
 from fleetsync.cli.invocation import Invocation
-from fleetsync.cli.warnings import ending, ending_services, sqlite_warnings, wal_bytes, wal_warnings
+from fleetsync.cli.warnings import ending, ending_services, sqlite_warnings, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.counts import COUNTS
@@ -18,6 +18,7 @@ from fleetsync.core.words import counted
 from fleetsync.errors import Problem
 from fleetsync.mirror.lock import is_locked, lock_file
 from fleetsync.mirror.reader import Reader, reading
+from fleetsync.mirror.wal import wal_bytes
 
 _SOURCES = (
     "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error, fault, fault_since, probe_at"

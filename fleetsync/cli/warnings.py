@@ -8,20 +8,11 @@ from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.words import counted
 from fleetsync.mirror.library import SAFE
-
-LARGE_WAL_BYTES = 256 * 1024 * 1024
+from fleetsync.mirror.wal import LARGE_WAL_BYTES, wal_bytes
 
 _WARN_DAYS = 30
 _SOON = ("api-token", "client-certificate")
 """The ways to sign in with something that says when it ends."""
-
-
-def wal_bytes(database: Path) -> int:
-    """Return the size of what is not yet back in the database file."""
-    try:
-        return database.with_name(f"{database.name}-wal").stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def wal_warnings(database: Path) -> Iterator[str]:

@@ -30,6 +30,7 @@ RELOAD_GRACE_S = 60.0
 """So long a source that is reconfigured may take to the end of its page or write; nothing hurries."""
 
 _PRUNE_S = 3600.0
+_WAL_S = 60.0
 
 
 class Daemon:
@@ -94,6 +95,8 @@ class Daemon:
     def _others(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Give what goes on beside the sources."""
         yield self._reload_when_asked()
+        if self._parts.put_back is not None:
+            yield self._watch_wal(self._parts.put_back)
         if self._parts.prune is not None:
             yield self._prune_hourly(self._parts.prune)
         every_s = systemd.watchdog_s(self._parts.environment)
@@ -107,6 +110,13 @@ class Daemon:
             error = await attempt(prune())
             if isinstance(error, FleetsyncError):
                 log.error("prune.failed", error=str(error))
+
+    async def _watch_wal(self, put_back: Callable[[], Awaitable[int]]) -> NoReturn:
+        while True:
+            await self._parts.clock.sleep(_WAL_S)
+            size_bytes = await attempt(put_back())
+            if isinstance(size_bytes, int):
+                self._around.health.note_wal(size_bytes)
 
     @contextlib.contextmanager
     def _obeying_signals(self) -> Iterator[None]:

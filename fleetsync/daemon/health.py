@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from fleetsync.core.words import counted
 from fleetsync.errors import FleetsyncError, MirrorError
 from fleetsync.log import get_log
+from fleetsync.mirror.wal import LARGE_WAL_BYTES
 from fleetsync.reconcile.endings import source_fault_of, state_of
 
 _WARNINGS_DAYS = (0, 1, 7, 30)
@@ -20,6 +21,7 @@ class Health:
         self._unrecorded: dict[str, str] = {}
         self._said_days: dict[str, int | None] = {}
         self._refused: str | None = None
+        self._wal_is_large = False
         self._text = ""
         self._sources: tuple[str, ...] = ()
 
@@ -56,6 +58,16 @@ class Health:
             reason = f"ends within {days} days" if days > 1 else "ends within a day" if days else "has ended"
             get_log(source=source).warning("token.expires", until=until.isoformat(), reason=reason)
         self._said_days[source] = days
+
+    def note_wal(self, size_bytes: int) -> None:
+        """Say once that the journal has become large, and once that it is not any more."""
+        is_large = size_bytes > LARGE_WAL_BYTES
+        if is_large and not self._wal_is_large:
+            reason = "some program holds the database open for reading"
+            get_log().warning("wal.large", size_bytes=size_bytes, reason=reason)
+        elif self._wal_is_large and not is_large:
+            get_log().info("wal.small", size_bytes=size_bytes)
+        self._wal_is_large = is_large
 
     def note_configuration(self, error: FleetsyncError | None) -> None:
         """Take note of whether a configuration was refused, so that the one before it runs on."""

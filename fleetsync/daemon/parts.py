@@ -58,7 +58,8 @@ class Parts:
 
     `connect` gives a source's link for as long as the source is minded. `reload` reads the configuration again,
     without blocking the event loop, and registers its sources in the mirror, or raises a `ConfigError`. `prune`
-    forgets what is older than it is to be kept. `environment` says how systemd wants to hear of us. `rates` tells how
+    forgets what is older than it is to be kept. `put_back` keeps the journal small, and returns its size in bytes.
+    `environment` says how systemd wants to hear of us. `rates` tells how
     the quota scopes are used.
     """
 
@@ -68,4 +69,5 @@ class Parts:
     clock: Clock
     environment: Mapping[str, str]
     prune: Callable[[], Awaitable[object]] | None = None
+    put_back: Callable[[], Awaitable[int]] | None = None
     rates: Callable[[], tuple[ScopeUsage, ...]] = tuple

@@ -34,18 +34,21 @@ from fleetsync.errors import MirrorError
 from fleetsync.mirror.library import check_library
 from fleetsync.mirror.thread import WriterThread
 from fleetsync.mirror.trouble import primary, told
+from fleetsync.mirror.wal import WAL_KEPT_BYTES
 
 T = TypeVar("T")
 Arrange = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+BUSY_MS = 10_000
 
 # WAL: readers are never blocked. FULL: a commit is on the disk when it returns.
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 10000",
+    f"PRAGMA busy_timeout = {BUSY_MS}",
     "PRAGMA wal_autocheckpoint = 1000",
-    "PRAGMA journal_size_limit = 67108864",
+    f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}",
     "PRAGMA cache_size = -2048",
 )
 

@@ -9,6 +9,7 @@ from fleetsync.core.kind import Kind, TypeSpec
 from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey, ResourceType
 from fleetsync.errors import MirrorError
 from fleetsync.mirror import schema, sightings
+from fleetsync.mirror.checkpoint import put_back
 from fleetsync.mirror.cycles import Cycles
 from fleetsync.mirror.engine import Writer, open_writer
 from fleetsync.mirror.journal import Journal
@@ -54,6 +55,10 @@ class Mirror:
     async def prune(self, *, history_s: float, gone_s: float, cycles_s: float) -> int:
         """Forget what is older than these seconds; see `prune.py`."""
         return await prune(self._writer, self._clock, history_s=history_s, gone_s=gone_s, cycles_s=cycles_s)
+
+    async def put_back(self) -> int:
+        """Put the journal back into the file if it has grown, and return its size in bytes; see `checkpoint.py`."""
+        return await put_back(self._writer)
 
     @contextlib.contextmanager
     def selection(self) -> Iterator[Selection]:

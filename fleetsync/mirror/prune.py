@@ -28,7 +28,7 @@ async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float
     last = select(func.max(cycle.c.id)).group_by(cycle.c.source)
     return (
         await _delete(writer, event, event.c.at < history)
-        + await _delete(writer, write, write.c.finished_at < history)
+        + await _delete_oldest(writer, write, write.c.finished_at < history)
         + await _delete(writer, resource, resource.c.gone_at < gone)
         + await _delete(writer, listing, (listing.c.finished_at < cycles) & ~_is_cited(min(history, gone)))
         + await _delete(writer, cycle, (cycle.c.finished_at < cycles) & cycle.c.id.not_in(last))
@@ -41,6 +41,21 @@ def _is_cited(since: datetime.datetime) -> ColumnElement[bool]:
     """Say of a listing that a tombstone or an event names it, or will once its resource is found to be gone."""
     missed = select(resource.c.missed_since).where(resource.c.missed_since.is_not(None), resource.c.gone_at.is_(None))
     return (func.coalesce(listing.c.cited_at, since) > since) | listing.c.id.in_(missed)
+
+
+async def _delete_oldest(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:
+    """Delete what is old of a table that grows at its end and has no index on its times: without reading all of it.
+
+    What stands among the old and may not go is passed over, as long as it is less than a batch.
+    """
+    deleted = 0
+    while True:
+        oldest = select(table.c.id).order_by(table.c.id).limit(_BATCH)
+        async with writer.transaction() as transaction:
+            count = await transaction.run(delete(table).where(table.c.id.in_(oldest), is_old))
+        deleted += count
+        if not count:
+            return deleted
 
 
 async def _delete(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:

@@ -96,6 +96,7 @@ async def serving(configuration: Configuration, clock: Clock) -> AsyncIterator[D
             clock=clock,
             environment=os.environ,
             prune=running.prune,
+            put_back=mirror.put_back,
             rates=running.rates,
         )
         daemon = Daemon(running.orders(), parts)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetsync.cli.warnings import LARGE_WAL_BYTES, wal_warnings
+from fleetsync.cli.warnings import wal_warnings
 from fleetsync.clock import SystemClock
+from fleetsync.mirror.wal import LARGE_WAL_BYTES
 from tests.cli.bench import DEVICES, RENAME, Bench, invoke
 
 HIGHER = """

@@ -106,6 +106,7 @@ async def running(
     tmp_path: Path,
     *,
     prune: Callable[[], Awaitable[object]] | None = None,
+    put_back: Callable[[], Awaitable[int]] | None = None,
     watchdog_s: float | None = None,
 ) -> AsyncIterator[Running]:
     """Run a daemon for the block, and stop it then."""
@@ -129,6 +130,7 @@ async def running(
             clock=rig.clock,
             environment=environment,
             prune=prune,
+            put_back=put_back,
         )
         daemon, ear = Daemon(rig.orders(), parts), Ear()
         async with asyncio.TaskGroup() as group:
@@ -234,6 +236,24 @@ async def test_what_is_too_old_is_forgotten_every_hour_whatever_goes_wrong(
 
     assert calls == [3600.0, 7200.0, 10800.0]
     assert [line["event"] for line in said].count("prune.failed") == 3
+
+
+async def test_the_journal_is_looked_after_every_minute_and_said_once_when_it_is_large(
+    rig: Rig, tmp_path: Path, said: Said
+) -> None:
+    sizes: list[int | Exception] = [5, 3 * 10**8, FleetsyncError("disk full"), 4 * 10**8, 4 * 10**8, 0]
+
+    async def put_back() -> int:
+        size = sizes.pop(0)
+        if isinstance(size, Exception):
+            raise size
+        return size
+
+    async with running(rig, tmp_path, put_back=put_back) as daemon:
+        await daemon.pass_time(6 * 60.0)
+
+    assert sizes == []
+    assert [line["event"] for line in said if line["event"].startswith("wal.")] == ["wal.large", "wal.small"]
 
 
 async def test_the_watchdog_is_fed_until_a_source_hangs(rig: Rig, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fleetsync.errors import (
     ThrottledError,
     UnreachableError,
 )
+from fleetsync.mirror.wal import LARGE_WAL_BYTES
 from tests.daemon.conftest import Said
 
 NOW = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
@@ -118,3 +119,13 @@ def test_a_credential_of_unknown_end_is_not_warned_of(health: Health, said: Said
     health.note_end("plant", None, NOW)
 
     assert said == []
+
+
+def test_a_large_journal_is_said_once_and_so_is_that_it_is_small_again(health: Health, said: Said) -> None:
+    for size_bytes in (0, LARGE_WAL_BYTES, LARGE_WAL_BYTES + 1, 2 * LARGE_WAL_BYTES, 5, 0):
+        health.note_wal(size_bytes)
+
+    assert [(line["event"], line["size_bytes"]) for line in said] == [
+        ("wal.large", LARGE_WAL_BYTES + 1),
+        ("wal.small", 5),
+    ]
