@@ -58,7 +58,7 @@ def _bad_reload(text: str) -> Begin:
             mischief.excuses.remove(ConfigError)
             mischief.send(signal.SIGHUP)
 
-        world.agenda.after(4.0, judge)
+        process.after_awake(4.0, judge)
         mischief.excuses.append(ConfigError)
         mischief.later(5 * MINUTE_S, cure)
 
@@ -200,7 +200,7 @@ def _bad_selector(mischief: Any, name: str, place: Place) -> None:
         mischief.excuses.remove(ConfigError)
         mischief.send(signal.SIGHUP)
 
-    world.agenda.after(4.0, judge)
+    process.after_awake(4.0, judge)
     mischief.excuses.append(ConfigError)
     mischief.later(5 * MINUTE_S, cure)
 

@@ -87,7 +87,7 @@ def _sigterm(mischief: Any, name: str, _place: Place) -> None:
             "P10", process.has_ended, f"SIGTERM: still there after {agenda.now_s - began_s} s"
         )
 
-    agenda.after(STOP_S, late)
+    process.after_awake(STOP_S, late)
 
 
 def _sigterm_at(kind: str) -> Begin:

@@ -130,7 +130,13 @@ for _name, (_fault, _spec) in _ANSWERS.items():
 @mischief_of(2, "a daily quota that is spent", suits=lambda place: place.has_daily_quota)
 def _quota(mischief: Any, name: str, place: Place) -> None:
     place.spend_quota()
-    mischief.later(lasting_s(mischief.random, place), place.recover)
+
+    def cure() -> None:
+        place.recover()
+        place.rests_until_s = mischief.world.machine.next_day_s()
+
+    place.rests_until_s = mischief.world.machine.next_day_s()
+    mischief.later(lasting_s(mischief.random, place), cure)
     mischief.count(name)
 
 

@@ -133,10 +133,12 @@ class History:
         began_s = agenda.now_s
         for place in world.places:
             if place.mode == "manual":
-                self._apply_often(place, began_s + BOUND_S)
+                self._apply_often(place)
         wrong: list[str] = []
         step_s = min(place.interval_s for place in world.places) + _STEP_S
-        while agenda.now_s < began_s + BOUND_S:
+        self._be_off_until(max(place.rests_until_s for place in world.places))
+        bound_s = agenda.now_s + BOUND_S
+        while agenda.now_s < bound_s:
             self._live_until(agenda.now_s + step_s)
             if world.verdicts.violations:
                 return None
@@ -151,14 +153,21 @@ class History:
         world.verdicts.check(CONVERGENCE, False, "; ".join(wrong))
         return None
 
-    def _apply_often(self, place: Place, until_s: float) -> None:
+    def _be_off_until(self, until_s: float) -> None:
+        """Pass the rest of a day on which somebody may not be asked any more."""
+        if until_s > self.world.agenda.now_s:
+            if self.world.process is not None:
+                self.world.process.kill()
+                self._bury()
+            self.world.agenda.pass_until(until_s)
+
+    def _apply_often(self, place: Place) -> None:
         world = self.world
 
         def apply() -> None:
             if world.process is not None:
                 world.process.order(Command(name="apply", sources=(place.name,)), world.accept)
-            if world.agenda.now_s + place.interval_s < until_s:
-                world.agenda.after(place.interval_s, apply)
+            world.agenda.after(place.interval_s, apply)
 
         world.agenda.after(1.0, apply)
 

@@ -122,6 +122,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """End every task, dead or alive, and close."""
         self._private_s = self.time()
         self._random = Random(0)
+        self._stopping = False  # who was killed while nothing ran has been told to stop
         for _ in range(50):
             tasks = asyncio.all_tasks(self)
             if not tasks:

@@ -99,6 +99,8 @@ class Place:
         """When the service last gave a wrong list with status 200."""
         self.troubled_s = 0.0
         """When something last went wrong with it."""
+        self.rests_until_s = 0.0
+        """Until when nobody asks it any more, since it said that its day's quota is spent."""
         self.wrong: dict[str, str] = {}
         """The faults that are set, by the name of what they stand for."""
         self.happened: Counter[str] = Counter()

@@ -402,10 +402,11 @@ class Hubs(Arm):
         self._edit(hubs.get(id), {"properties": members})
 
         def undo() -> None:
-            entry = hubs.get(id)
-            if entry is not None:
-                properties = without(entry.document["properties"], members)
-                hubs.put(id, {**entry.document, "properties": properties}, at=self.now())
+            # Another one may have been made after it meanwhile.
+            for entry in [hubs.get(id) for id in hubs.ids]:
+                if members.keys() & entry.document["properties"].keys():
+                    properties = without(entry.document["properties"], members)
+                    hubs.put(entry.id, {**entry.document, "properties": properties}, at=self.now())
 
         return undo
 

@@ -25,6 +25,8 @@ from tests.simulation.network import Network, Session
 
 BEGINNING = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
 STOP_S = 5.0
+DAY_S = 86_400.0
+_AWAKE_S = 0.5
 _LOOKS = 200
 """Who looks at the clock more often within one turn of the loop does nothing else, and every further look takes"""
 _LOOK_S = 1.0
@@ -61,6 +63,10 @@ class Machine:
             (self.folder / name).unlink(missing_ok=True)
         for name, content in files.items():
             (self.folder / name).write_bytes(content)
+
+    def next_day_s(self) -> float:
+        """Return when the next UTC day begins, on the agenda."""
+        return self.agenda.now_s + DAY_S - self.service_now() % DAY_S
 
     def service_now(self) -> float:
         """Return the services' time, in seconds since 1970: theirs does not step."""
@@ -200,6 +206,13 @@ class Process:
         self.loop.put_away()
         if self.is_killed:
             self.machine.write_database(self.left)
+
+    def after_awake(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something when it has been awake for so long: neither suspended nor blocked. Never, where it ends before."""
+        if seconds <= 0:
+            act()
+        else:
+            self.loop.call_later(_AWAKE_S, self.after_awake, seconds - _AWAKE_S, act)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send it a signal; return whether it obeys."""

@@ -61,18 +61,18 @@ HOURS = Size(
 )
 DAYS = Size(
     places=(0,),
-    devices=(20, 60),
-    intervals_s=(900, 1800, 3600),
-    mischief_s=(20.0 * _HOUR_S, 60.0 * _HOUR_S),
+    devices=(8, 24),
+    intervals_s=(1800, 3600),
+    mischief_s=(20.0 * _HOUR_S, 40.0 * _HOUR_S),
     sorts=12,
     by_chance=12,
-    operate_s=900.0,
+    operate_s=1800.0,
     look_s=0.5 * _HOUR_S,
 )
 
 
 def size_of(seed: int) -> Size:
     """Return how large the history of a seed is."""
-    if seed % 250 == 42:
+    if seed % 500 == 42:
         return DAYS
-    return HOURS if seed % 25 == 7 else BRIEF
+    return HOURS if seed % 40 == 7 else BRIEF

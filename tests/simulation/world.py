@@ -294,7 +294,7 @@ class World:
         ailing = [place for place in self.places if now_s - place.troubled_s < 3600.0]
         for place in self.places:
             bound_s = _LONGEST_PAUSE_S + 3 * place.interval_s + 600.0
-            well_s = min(now_s - place.troubled_s, now_s - process.began_s)
+            well_s = now_s - max(place.troubled_s, place.rests_until_s, process.began_s)
             if place in ailing or well_s < bound_s:
                 continue
             last_s = self.completed_s.get(place.name, -1.0)
