@@ -11,8 +11,8 @@ from pathlib import Path
 class Service:
     """A stand-in that runs."""
 
-    def __init__(self, port: int, shape: str) -> None:
-        self.base = f"http://127.0.0.1:{port}"
+    def __init__(self, base: str, shape: str) -> None:
+        self.base = base
         self.shape = shape
 
     def change(self, share: float) -> None:
@@ -31,14 +31,22 @@ class Service:
 @contextlib.contextmanager
 def serving(devices: int, *, shape: str = "central", order: str = "random") -> Iterator[Service]:
     """Give a stand-in for the block."""
-    command = [sys.executable, "-m", "benchmarks.standin", str(devices), shape, order]
+    with started("benchmarks.standin", str(devices), shape, order) as base:
+        yield Service(base, shape)
+
+
+@contextlib.contextmanager
+def started(module: str, *arguments: str) -> Iterator[str]:
+    """Run a server that prints its port, and give its address, for the block."""
     root = Path(__file__).parent.parent
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as one:
         try:
-            assert process.stdout is not None
-            yield Service(int(process.stdout.readline()), shape)
+            assert one.stdout is not None
+            yield f"http://127.0.0.1:{int(one.stdout.readline())}"
         finally:
-            process.terminate()
+            one.terminate()
 
 
 def mirrored(folder: Path, devices: int) -> Path:

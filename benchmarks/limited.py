@@ -1,0 +1,116 @@
+"""A service with a limit: it takes PATCHes at a rate, each after a while, refuses what is above it, and counts.
+
+    python -m benchmarks.limited DEVICES RATE MILLISECONDS
+
+It prints its port. `GET /control/figures` says how its writes came. Its limit is a bucket of a tenth of a second's worth
+and one, full at the beginning: who sends as evenly as can be is still some milliseconds early now and then, on arrival.
+Lists are not limited and wait for nothing.
+"""
+
+import asyncio
+import json
+import sys
+
+from benchmarks.fleet import Fleet
+
+_END = b"\r\n\r\n"
+_HEAD = b"HTTP/1.1 %d Words\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n"
+_PAGE = 100
+
+
+class Limited:
+    """The devices, and what came for them."""
+
+    def __init__(self, devices: int, per_s: float, wait_s: float) -> None:
+        fleet = Fleet(devices, shape="central", order="sorted")
+        self.documents = [json.loads(document) | {"etag": "0"} for document in fleet.documents]
+        self.places = {document["id"]: at for at, document in enumerate(self.documents)}
+        self.port = 0
+        self.wait_s = wait_s
+        self._per_s, self._burst = per_s, 1.0 + per_s / 10
+        self._tokens, self._at_s = self._burst, 0.0
+        self._first_s = self._last_s = 0.0
+        self._taken = self._refused = 0
+
+    def admits(self, now_s: float) -> bool:
+        """Take a write, or refuse it."""
+        self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._tokens < 1.0:
+            self._refused += 1
+            return False
+        self._tokens -= 1.0
+        self._first_s = self._first_s or now_s
+        self._last_s = now_s
+        self._taken += 1
+        return True
+
+    def figures(self) -> dict[str, float]:
+        """Return how many were taken and refused, and the share of the rate that was used from the first to the last."""
+        span_s = self._last_s - self._first_s
+        used = (self._taken - 1) / (span_s * self._per_s) if span_s else 0.0
+        return {"taken": self._taken, "refused": self._refused, "used": used}
+
+    def page(self, first: int) -> bytes:
+        """Return the page that begins with this device."""
+        page: dict[str, object] = {"value": self.documents[first : first + _PAGE]}
+        if first + _PAGE < len(self.documents):
+            place = f"/api/devices?api-version=2022-10-31-preview&maxpagesize=100&%24skiptoken={first + _PAGE}"
+            page["nextLink"] = f"http://127.0.0.1:{self.port}{place}"
+        return json.dumps(page).encode()
+
+    def patch(self, id: str, body: bytes) -> bytes:
+        """Return the device as it is after a write; its ETag is another one."""
+        document = self.documents[self.places[id]]
+        document |= json.loads(body)
+        document["etag"] = f"{int(document['etag']) + 1}"
+        return json.dumps(document).encode()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, service: Limited) -> None:
+        self._service = service
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(_END)
+        _, _, length = head.lower().partition(b"content-length: ")
+        if end and len(body) >= int(length.split(b"\r")[0] or 0):
+            self._received = b""
+            self._answer(*head.split(b" ", 2)[:2], body)
+
+    def _answer(self, method: bytes, path: bytes, body: bytes) -> None:
+        service, loop = self._service, asyncio.get_running_loop()
+        if method == b"PATCH":
+            if service.admits(loop.time()):
+                document = service.patch(path.split(b"?")[0].rsplit(b"/", 1)[1].decode(), body)
+                loop.call_later(service.wait_s, self._send, 200, document)
+            else:
+                self._send(429, b"{}", b"Retry-After: 1\r\n")
+        elif path == b"/control/figures":
+            self._send(200, json.dumps(service.figures()).encode())
+        else:
+            _, found, first = path.partition(b"skiptoken=")
+            self._send(200, service.page(int(first) if found else 0))
+
+    def _send(self, status: int, body: bytes, more: bytes = b"") -> None:
+        if self._transport is not None:
+            self._transport.write(_HEAD % (status, len(body), more) + body)
+
+
+async def main(devices: int, per_s: float, wait_s: float) -> None:
+    service = Limited(devices, per_s, wait_s)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(service), "127.0.0.1", 0)
+    service.port = server.sockets[0].getsockname()[1]
+    print(service.port, flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]) / 1000))
