@@ -2,9 +2,9 @@
 
     python -m benchmarks.limited DEVICES RATE MILLISECONDS
 
-It prints its port. `GET /control/figures` says how its writes came. Its limit is a bucket of a tenth of a second's worth
-and one, full at the beginning: who sends as evenly as can be is still some milliseconds early now and then, on arrival.
-Lists are not limited and wait for nothing.
+It prints its port. `GET /control/figures` says how its writes came. Its limit is a bucket of a tenth of a second's
+worth and one, full at the beginning: who sends as evenly as can be is still some milliseconds early now and then, on
+arrival. Lists are not limited and wait for nothing.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Limited:
         return True
 
     def figures(self) -> dict[str, float]:
-        """Return how many were taken and refused, and the share of the rate that was used from the first to the last."""
+        """Return how many were taken and refused, and what was used of the rate from the first to the last."""
         span_s = self._last_s - self._first_s
         used = (self._taken - 1) / (span_s * self._per_s) if span_s else 0.0
         return {"taken": self._taken, "refused": self._refused, "used": used}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    URL,
     Connection,
     Dialect,
+    Engine,
     Insert,
     RootTransaction,
     Select,
@@ -327,33 +327,12 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
     At the end the journal goes back into the file, so that it can be read by users who may not write beside it.
     """
     check_library()
-    # Of all threads one alone uses it, and another opens and closes what is left of it at the end.
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), poolclass=StaticPool, connect_args={"check_same_thread": False}
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        # Transactions begin where we say so, not where the driver guesses.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        try:
-            for pragma in _PRAGMAS:
-                cursor.execute(pragma)
-        except sqlite3.Error as error:
-            if _class_of(error) is BrokenMirrorError:
-                _never_close(connection)
-            raise
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    thread = WriterThread()
+    thread = WriterThread(path)
+    engine = _engine_on(thread)
     is_sound = True
     try:
         with translated(path):
+            _ = await thread
             connection = await thread.run(engine.connect)
             writer = Writer(connection, thread, path)
             try:
@@ -369,8 +348,32 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
         raise
     finally:
         if is_sound:
-            await thread.run(engine.dispose)
-        thread.end()
+            await thread.close()
+        else:
+            await thread.abandon()
+
+
+def _engine_on(thread: WriterThread) -> Engine:
+    """Return what writes SQL for the connection of a thread; of all threads that one alone uses it."""
+    engine = create_engine("sqlite://", creator=lambda: thread.raw, poolclass=StaticPool)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        try:
+            for pragma in _PRAGMAS:
+                cursor.execute(pragma)
+        except sqlite3.Error as error:
+            if _class_of(error) is BrokenMirrorError:
+                _never_close(connection)
+            raise
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
 
 
 def _never_close(connection: object) -> None:

@@ -1,43 +1,47 @@
-"""The one thread that works with the writer connection."""
+"""The connection that writes, and the one thread that works with it."""
 
-import asyncio
-import contextlib
-import threading
+import sqlite3
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
 
 from fleetsync.mirror.unbroken import to_its_end
 
 T = TypeVar("T")
 
+_ROWS_AT_ONCE = 64
+"""For those who iterate over a cursor of aiosqlite, which nobody does here."""
 
-class WriterThread:
-    """Does one thing after the other, in the order in which they are asked for. The loop never waits for the disk."""
 
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="fleetsync-writer", daemon=True)
-        self._thread.start()
+class WriterThread(aiosqlite.Connection):
+    """Does one thing after the other, in the order in which they are asked for. The loop never waits for the disk.
+
+    What aiosqlite does statement by statement, each a way to its thread and back, is done here a piece of work at a
+    time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Transactions begin where we say so, not where the driver guesses.
+        connector = partial(sqlite3.connect, path, check_same_thread=False, isolation_level=None)
+        super().__init__(connector, _ROWS_AT_ONCE)
+        self._thread.daemon = True  # a file system that hangs does not keep the process
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """Return the driver's connection, for use in the thread."""
+        return self._conn
 
     async def run(self, function: Callable[[], T]) -> T:
         """Return what `function` returns; it comes to its end whoever is cancelled."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put((future, function))
-        return await to_its_end(future)
+        done: T = await to_its_end(self._execute(function))  # type: ignore[no-untyped-call]  # aiosqlite's own
+        return done
 
-    def end(self) -> None:
-        """Let the thread end when what was asked for is done."""
-        self._queue.put(None)
-
-    def _work(self) -> None:
-        while (asked := self._queue.get()) is not None:
-            future, function = asked
-            try:
-                settle = partial(future.set_result, function())
-            except BaseException as error:  # noqa: BLE001 -- whatever it is, it belongs to the one who waits
-                settle = partial(future.set_exception, error)
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-                future.get_loop().call_soon_threadsafe(settle)
-            del asked, future, function, settle
+    async def abandon(self) -> None:
+        """Let the thread end, and leave the connection as it is."""
+        self._connection = None
+        ended = self.stop()
+        if ended is not None:
+            await ended

@@ -9,18 +9,16 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import aiosqlite.core
 import pytest
 
-from fleetsync.mirror import thread
 from fleetsync.transport import threads
 
 
 class _Queue:
     """Stands for the queue of the writer's thread: what is put into it is done."""
 
-    def put(self, asked: tuple["asyncio.Future[Any]", Callable[[], Any]] | None) -> None:
-        if asked is None:
-            return
+    def put_nowait(self, asked: tuple["asyncio.Future[Any]", Callable[[], Any]]) -> None:
         future, function = asked
         try:
             result = function()
@@ -49,6 +47,6 @@ class _AtOnce:
 
 def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything that has a thread of its own do without."""
-    monkeypatch.setattr(thread, "SimpleQueue", _Queue)
-    monkeypatch.setattr(thread, "threading", SimpleNamespace(Thread=_NoThread))
+    monkeypatch.setattr(aiosqlite.core, "SimpleQueue", _Queue)
+    monkeypatch.setattr(aiosqlite.core, "Thread", _NoThread)
     monkeypatch.setattr(threads, "threading", SimpleNamespace(Thread=_AtOnce))

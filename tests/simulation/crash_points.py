@@ -249,7 +249,7 @@ class Play:
         told: list[Ended] = []
 
         def go_on() -> None:
-            # In a thread of its own no loop runs yet, and no greenlet.
+            # In a thread of its own no loop runs yet.
             try:
                 told.append(self._after_the_crash(is_lost=is_lost))
             except BaseException:  # noqa: BLE001 - the parent reads it

@@ -33,11 +33,10 @@ class Queue:
 
     around: Around
 
-    def put(self, asked: tuple["asyncio.Future[Any]", Callable[[], Any]] | None) -> None:
-        """Do something later; None ends a thread, and there is none."""
-        if asked is not None:
-            future, function = asked
-            future.get_loop().call_soon(self._do, future, function)
+    def put_nowait(self, asked: tuple["asyncio.Future[Any]", Callable[[], Any]]) -> None:
+        """Do something later."""
+        future, function = asked
+        future.get_loop().call_soon(self._do, future, function)
 
     def _do(self, future: "asyncio.Future[Any]", function: Callable[[], Any]) -> None:
         try:

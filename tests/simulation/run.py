@@ -14,11 +14,12 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiosqlite.core
 import pytest
 import structlog
 
 from fleetsync import log
-from fleetsync.mirror import engine, thread
+from fleetsync.mirror import engine
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
 from fleetsync.wiring import service, sources
@@ -116,7 +117,7 @@ def stage() -> Iterator[Stage]:
         made = Stage(Path(folder))
         patch.setattr(tempfile, "tempdir", folder)
         run_inline(patch)
-        patch.setattr(thread, "SimpleQueue", queue_with(made.around))
+        patch.setattr(aiosqlite.core, "SimpleQueue", queue_with(made.around))
         patch.setattr(engine, "create_engine", Engines())
         patch.setattr(service, "open_session", made.session)
         patch.setattr(sources, "open_session", made.session)
