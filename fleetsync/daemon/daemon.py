@@ -23,8 +23,9 @@ from fleetsync.reconcile.cycle import Job
 from fleetsync.reconcile.progress import Report
 from fleetsync.tasks import together
 
-STOP_GRACE_S = 3.0
-"""So long a page or a write may take to its end when the daemon stops; the whole stop takes under 5 s."""
+STOP_GRACE_S = 2.0
+"""So long a page or a write may take to its end when the daemon stops. With a second for the books and one for who
+still speaks to us the whole stop takes under 5 s."""
 
 RELOAD_GRACE_S = 60.0
 """So long a source that is reconfigured may take to the end of its page or write; nothing hurries."""

@@ -23,18 +23,25 @@ def notifier(environment: Mapping[str, str]) -> Notify:
     if not address.startswith(("/", "@")):
         return _tell_nobody
     # A leading @ stands for the zero byte of an abstract address.
-    target = "\0" + address[1:] if address.startswith("@") else address
+    return _Teller("\0" + address[1:] if address.startswith("@") else address)
 
-    def tell(*assignments: str) -> None:
-        message = "\n".join(assignments).encode()
+
+class _Teller:
+    """Tells systemd, through one socket from the start: a process without free descriptors still feeds its watchdog."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def __call__(self, *assignments: str) -> None:
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as out:
-                out.sendto(message, target)
+            self._socket.sendto("\n".join(assignments).encode(), self._target)
         except OSError as error:
             # A lost message is no reason to stop; a lost WATCHDOG=1 is followed by another.
             get_log().debug("systemd.unreachable", error=str(error))
 
-    return tell
+    def __del__(self) -> None:
+        self._socket.close()
 
 
 def _tell_nobody(*_assignments: str) -> None:

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 
-from fleetsync.errors import MirrorError
+from fleetsync.errors import MirrorError, of_the_machine
 from fleetsync.mirror.library import check_library
 from fleetsync.mirror.thread import WriterThread
 from fleetsync.mirror.trouble import primary, told
@@ -89,7 +89,7 @@ class Writer:
 
         Raises:
             MirrorError: the database refused it (disk full, read-only, …).
-            BrokenMirrorError: it failed (I/O error, not a database, …), now or before.
+            BrokenMirrorError: it failed (I/O error, not a database, no memory, …), now or before.
         """
         async with self._turn:
             with self._guarded():
@@ -111,16 +111,25 @@ class Writer:
         if self.is_broken:
             raise BrokenMirrorError(f"database {self.path}: the database failed before: restart")
         try:
-            if _file_of(self.path) != self._file:
-                raise ReplacedMirrorError(
-                    f"database {self.path}: it was taken away or replaced while it was in use: "
-                    f"move {self.path.name}-wal and {self.path.name}-shm away too, and start again"
-                )
+            self._refuse_replaced()
             with translated(self.path):
                 yield
         except BrokenMirrorError:
             self.is_broken = True
             raise
+        except BaseException as error:
+            # Memory that ran out anywhere in there leaves the library in the middle of a transaction, for good.
+            if not isinstance(error, MemoryError) and not self._connection.in_transaction():
+                raise
+            self.is_broken = True
+            raise BrokenMirrorError(f"database {self.path}: {of_the_machine(error) or error}") from error
+
+    def _refuse_replaced(self) -> None:
+        if _file_of(self.path) != self._file:
+            raise ReplacedMirrorError(
+                f"database {self.path}: it was taken away or replaced while it was in use: "
+                f"move {self.path.name}-wal and {self.path.name}-shm away too, and start again"
+            )
 
 
 def _file_of(path: Path) -> tuple[int, int] | None:

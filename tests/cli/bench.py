@@ -11,13 +11,15 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from typer.testing import CliRunner, Result
 
 from fleetsync.cli.main import app
 from fleetsync.clock import Clock, SystemClock
 from fleetsync.simulator import Cloud, Options
+
+C = TypeVar("C", bound=Cloud)
 
 DEVICES = 40
 OPTIONS = Options(devices=DEVICES, seed=7, rate="none", latency_s=0.0)
@@ -43,7 +45,13 @@ displayName = "A pump"
 @contextmanager
 def served(options: Options) -> Iterator[Cloud]:
     """Give a cloud that serves from a thread: a command has an event loop of its own."""
-    cloud = Cloud(options)
+    with serving(Cloud(options)) as cloud:
+        yield cloud
+
+
+@contextmanager
+def serving(cloud: C) -> Iterator[C]:
+    """Serve a cloud from a thread for the block."""
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

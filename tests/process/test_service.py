@@ -1,0 +1,145 @@
+"""What is wrong with a service, its name or its credential, and the real process."""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
+from tests.cli.bench import served, serving
+from tests.process.conftest import CONFIG, Documented, works
+from tests.process.program import Program
+
+DEAF = ("unshare", "-Urmn", sys.executable, str(Path(__file__).with_name("dead_dns.py")))
+TOKEN = """
+[sources.central]
+kind = "iot-central"
+url = "{url}"
+interval = "1s"
+resources = ["device"]
+rate = {{ list = "1000/s" }}
+{more}
+auth = {{ method = "api-token", token = {{ file = "{folder}/token" }} }}
+"""
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud that wants to know who asks."""
+    folder = tmp_path_factory.mktemp("tls")
+    with served(Options(devices=50, rate="none", latency_s=0.0, tls=folder)) as cloud:
+        yield cloud
+
+
+def test_a_credential_is_read_anew_whatever_was_wrong_with_it(
+    tmp_path: Path, guarded: Cloud, documented: Documented
+) -> None:
+    program, token = Program(folder=tmp_path), tmp_path / "token"
+    authority = re.search(r'ca_file = "[^"]+"', guarded.configuration())
+    assert authority is not None
+    program.config.write_text(TOKEN.format(url=guarded.url, more=authority[0], folder=tmp_path), encoding="utf-8")
+    ended = program.run("sync")
+    documented("a credential is missing, empty or wrong", ended.line, ended.code)
+
+    right = guarded.credentials.api_token
+    with program.daemon() as daemon:
+        daemon.ready()
+        daemon.until("central refused")
+        for text, how in (("", "is empty"), (f"{right}\n\n{right}", "line break"), ("wrong", "401")):
+            token.write_text(f"{right}\n", encoding="utf-8")
+            daemon.until("STATUS=1 source")
+            assert daemon.status == "1 source"
+            token.write_text(text, encoding="utf-8")
+            daemon.until("central refused")
+            said = [one["error"] for one in daemon.running.log() if one["event"] == "source.down"][-1]
+            documented("a credential is missing, empty or wrong", said)
+            assert how in said
+        # Another file takes the place of the old one, as the usual tools have it.
+        (tmp_path / "new").write_text(right, encoding="utf-8")
+        (tmp_path / "new").rename(token)
+        daemon.until("STATUS=1 source")
+        assert daemon.stopped().code == 0
+    assert program.ask("SELECT count(*) FROM devices") == [(50,)]
+
+
+@pytest.mark.skipif(not works(*DEAF[:2], "true"), reason="this machine allows no network namespace")
+def test_a_name_that_no_server_knows_ends_the_command_with_75(tmp_path: Path, documented: Documented) -> None:
+    program = Program(folder=tmp_path, environ={"RES_OPTIONS": "timeout:1 attempts:1"})
+    (tmp_path / "token").write_text("token", encoding="utf-8")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="utf-8")
+    url = "https://plant.azureiotcentral.example"
+    program.config.write_text(TOKEN.format(url=url, more="", folder=tmp_path), encoding="utf-8")
+    program.around = (*DEAF, str(tmp_path / "resolv.conf"))
+    ended = program.run("sync")
+    documented("no name server answers", ended.line, ended.code)
+    assert "plant.azureiotcentral.example" in ended.line
+
+
+def test_a_service_that_is_not_there_ends_the_command_with_75(tmp_path: Path, documented: Documented) -> None:
+    program = Program(folder=tmp_path)
+    program.config.write_text(CONFIG.format(url="http://127.0.0.1:1", more=""), encoding="utf-8")
+    ended = program.run("sync")
+    documented("the service does not answer", ended.line, ended.code)
+
+
+class LateCloud(Cloud):
+    """A cloud that carries out writes and answers them late."""
+
+    delay_s = 600.0
+
+    def handle(self, request: SimRequest) -> SimResponse:
+        response = super().handle(request)
+        return replace(response, delay_s=self.delay_s) if request.method == "PATCH" else response
+
+    def carried_out(self) -> Counter[str]:
+        return Counter(write.id for write in self.counters.writes if write.by == "client")
+
+
+def test_sigterm_in_the_middle_of_writes_leaves_them_to_be_looked_up(tmp_path: Path) -> None:
+    cloud = LateCloud(Options(devices=20, rate="none", latency_s=0.0))
+    program = Program(folder=tmp_path)
+    (tmp_path / "declarations").mkdir()
+    (tmp_path / "declarations" / "all.toml").write_text(
+        '[[declaration]]\nname = "named"\ndesired.displayName = "declared"\n', encoding="utf-8"
+    )
+    with serving(cloud):
+        text = CONFIG.format(url=cloud.url, more='limits = { max_writes = "100%" }')
+        program.config.write_text(text.replace('"manual"', '"enforce"'), encoding="utf-8")
+        with program.daemon() as daemon:
+            daemon.ready()
+            while not cloud.carried_out():
+                time.sleep(0.01)
+            ended = daemon.stopped()
+        assert ended.code == 0, ended.err
+        assert ended.took_s < 5.0 or os.getloadavg()[0] > (os.cpu_count() or 1)
+        left = cloud.carried_out()
+        assert program.ask("SELECT count(*) FROM writes WHERE outcome = 'open'") == [(len(left),)]
+
+        cloud.delay_s = 0.0
+        assert program.run("apply").code == 0
+    assert cloud.carried_out() == Counter(str(device["id"]) for device in cloud.truth()), "each once, and only once"
+    assert program.ask("SELECT outcome, count(*) FROM writes GROUP BY 1") == [("applied", 20)]
+
+
+def test_a_crash_loop_does_not_hammer_the_service(mirrored: Program, cloud: Cloud) -> None:
+    text = mirrored.config.read_text(encoding="utf-8")
+    per_s = 2.0
+    mirrored.config.write_text(text.replace("1000/s", f"{per_s:g}/s burst 5"), encoding="utf-8")
+    cloud.reset_counters()
+    began_s = time.monotonic()
+    for number in range(3):
+        with mirrored.daemon() as daemon:
+            daemon.ready()
+            while cloud.counters.requests <= number:
+                time.sleep(0.005)
+            daemon.running.tell(signal.SIGKILL)
+            daemon.running.ended()
+    took_s = time.monotonic() - began_s
+    assert cloud.counters.requests <= per_s * took_s, "a bucket starts empty, whatever burst there is"
