@@ -59,7 +59,13 @@ class Daemon:
         """Do a command, between the daemon's own cycles, and return what became of it; it raises nothing."""
         if self._stop_asked.is_set():
             return Reply(error="the daemon stops; nothing was done: try again", exit_code=NotYetError.exit_code)
-        return await self._work.carry_out(command, report)
+        reply = await self._work.carry_out(command, report)
+        for one in reply.sources:
+            if one.complete and one.error is None and self._around.health.is_wrong(one.source):
+                # It is well: that need not wait for the next probe, nor do the cycles after this one.
+                self._around.health.note(one.source)
+                self._turns[one.source].end_rest()
+        return reply
 
     def stop(self) -> None:
         """Let `run` come to its end."""

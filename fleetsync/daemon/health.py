@@ -49,6 +49,10 @@ class Health:
             get_log(source=source).info("source.up")
         self._say()
 
+    def is_wrong(self, source: str) -> bool:
+        """Say whether something is wrong with a source."""
+        return source in self._wrong
+
     def note_end(self, source: str, until: datetime.datetime | None, now: datetime.datetime) -> None:
         """Warn 30, 7 and 1 days before what a source signs in with ends, and when it has; each once."""
         left_days = None if until is None else (until - now) / datetime.timedelta(days=1)

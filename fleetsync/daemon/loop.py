@@ -95,7 +95,8 @@ class Loop:
         wait_s = first_pause_s(self._charge.settings.interval_s, self._around.clock.jitter())
         wait_s = max(wait_s, self._charge.circuit.wait_s)
         while True:
-            await self._rest(wait_s)
+            while not await self._rested(wait_s):
+                wait_s = self._pause_s(None)
             done = await attempt(self._cycle(), source=self._name)
             if self._turn.is_ending:
                 return
@@ -103,11 +104,12 @@ class Loop:
             self._around.health.note(self._name, *errors)
             wait_s = self._pause_s(errors[0] if errors else None)
 
-    async def _rest(self, wait_s: float) -> None:
+    async def _rested(self, wait_s: float) -> bool:
+        """Wait until the next cycle is due; return whether it is: a command may have done it meanwhile."""
         around = self._around
         around.heartbeats.expect(self._name, wait_s)
         await attempt(self._note_times(wait_s), source=self._name)
-        await around.clock.sleep(wait_s)
+        return await self._turn.rested(around.clock, wait_s)
 
     async def _note_times(self, wait_s: float) -> None:
         now = self._around.clock.now()

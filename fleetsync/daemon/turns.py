@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fleetsync.clock import Clock
 from fleetsync.errors import NotYetError
 from fleetsync.reconcile.progress import Progress, Report
+from fleetsync.tasks import together
 
 
 class Turn:
@@ -16,6 +17,7 @@ class Turn:
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[object] | None = None
         self._woken = asyncio.Event()
+        self._rest: asyncio.Task[None] | None = None
         self.is_ending = False
         self.on_step: Callable[[], None] = _nothing
         """Called at every step that a cycle reports, whoever began it."""
@@ -58,6 +60,17 @@ class Turn:
                 return
         if self._holder is not None:
             self._holder.cancel()
+
+    async def rested(self, clock: Clock, seconds: float) -> bool:
+        """Wait between two cycles; return whether nobody put an end to that (`end_rest`)."""
+        async with together() as group:
+            self._rest = rest = group.create_task(clock.sleep(seconds))
+        return not rest.cancelled()
+
+    def end_rest(self) -> None:
+        """Let who waits for the next cycle reckon anew."""
+        if self._rest is not None:
+            self._rest.cancel()
 
     def wake(self) -> None:
         """Let who waits in `while_paused` look again."""

@@ -194,6 +194,11 @@ class Daemon:
             assert told or was_alive, self.running.said
         raise AssertionError(self.running.said)
 
+    def healed(self) -> None:
+        """Wait until nothing is wrong any more."""
+        while ";" in self.status:
+            self.until("STATUS=")
+
     def _told(self) -> list[str]:
         try:
             lines = self._systemd.recv(4096).decode().splitlines()

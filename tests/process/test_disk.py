@@ -48,8 +48,7 @@ def test_a_full_disk_ends_nothing_and_loses_nothing(program: Program, cloud: Clo
         sent = cloud.counters.requests
 
         (inside / "ballast").unlink()
-        daemon.until("STATUS=1 source")
-        assert daemon.status == "1 source"
+        daemon.healed()
         daemon.running.logged("source.up")
         assert cloud.counters.requests > sent
 

@@ -45,17 +45,16 @@ def test_a_credential_is_read_anew_whatever_was_wrong_with_it(
     authority = re.search(r'ca_file = "[^"]+"', guarded.configuration())
     assert authority is not None
     program.config.write_text(TOKEN.format(url=guarded.url, more=authority[0], folder=tmp_path), encoding="utf-8")
-    ended = program.run("sync")
-    documented("a credential is missing, empty or wrong", ended.line, ended.code)
-
     right = guarded.credentials.api_token
     with program.daemon() as daemon:
         daemon.ready()
         daemon.until("central refused")
+        ended = program.run("sync")
+        documented("a credential is missing, empty or wrong", ended.line, ended.code)
         for text, how in (("", "is empty"), (f"{right}\n\n{right}", "line break"), ("wrong", "401")):
             token.write_text(f"{right}\n", encoding="utf-8")
-            daemon.until("STATUS=1 source")
-            assert daemon.status == "1 source"
+            assert program.run("sync").code == 0, "the daemon asks at once when it is told to"
+            daemon.healed()
             token.write_text(text, encoding="utf-8")
             daemon.until("central refused")
             said = [one["error"] for one in daemon.running.log() if one["event"] == "source.down"][-1]
@@ -64,7 +63,7 @@ def test_a_credential_is_read_anew_whatever_was_wrong_with_it(
         # Another file takes the place of the old one, as the usual tools have it.
         (tmp_path / "new").write_text(right, encoding="utf-8")
         (tmp_path / "new").rename(token)
-        daemon.until("STATUS=1 source")
+        assert program.run("sync").code == 0
         assert daemon.stopped().code == 0
     assert program.ask("SELECT count(*) FROM devices") == [(50,)]
 
