@@ -10,18 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, select
 
 from fleetsync.core.delta import digest_of
 from fleetsync.core.model import Page, Resource, Unreadable
 from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.resources import Scope
-from fleetsync.mirror.tables import resource
+from fleetsync.mirror.tables import NOT_BY_KEY, resource
 
-# Written so that no engine is tempted by the index of the keys: the order of the numbers is the point.
 _NEXT = Prepared(
     select(resource.c.no, resource.c.id, resource.c.digest)
-    .where(resource.c.no > bindparam("after"), text("NOT (source <> :source)"), text("NOT (type <> :type)"))
+    .where(resource.c.no > bindparam("after"), *NOT_BY_KEY)
     .where(resource.c.gone_at.is_(None), resource.c.missed_since.is_(None))
     .order_by(resource.c.no)
     .limit(bindparam("most")),

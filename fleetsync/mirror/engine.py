@@ -49,7 +49,7 @@ _PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_MS}",
     "PRAGMA wal_autocheckpoint = 1000",
     f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}",
-    "PRAGMA cache_size = -2048",
+    "PRAGMA cache_size = -8192",
 )
 
 

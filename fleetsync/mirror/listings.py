@@ -20,13 +20,16 @@ from fleetsync.core.safety import Showing
 from fleetsync.mirror import resources
 from fleetsync.mirror.comparison import Batch, Expected
 from fleetsync.mirror.engine import Prepared, Statements, Transaction, Writer
-from fleetsync.mirror.tables import coverage, listing, resource, seen, source, text_of
+from fleetsync.mirror.tables import NOT_BY_KEY, coverage, listing, resource, seen, source, text_of
 
 # A cursor that is older is not tried: services let them die, and the pages before it are stale.
 CURSOR_LIFE = datetime.timedelta(hours=1)
 
-_COUNT = select(func.count()).where(
-    resource.c.source == bindparam("source"), resource.c.type == bindparam("type"), resource.c.gone_at.is_(None)
+# What is there is what there ever was, which the index of the keys tells alone, but for what is gone.
+_OF_TYPE = (resource.c.source == bindparam("source"), resource.c.type == bindparam("type"))
+_COUNT = select(
+    select(func.count()).select_from(resource).where(*_OF_TYPE).scalar_subquery()
+    - select(func.count()).select_from(resource).where(*NOT_BY_KEY, resource.c.gone_at.is_not(None)).scalar_subquery()
 )
 _KNOWN = (
     select(resource.c.no, resource.c.id, resource.c.missed_since, resource.c.seen_at, resource.c.seen_by)

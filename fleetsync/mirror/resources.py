@@ -41,7 +41,8 @@ _DOCUMENTS = Prepared(
 _NEXT_NO = Prepared(select(func.coalesce(func.max(resource.c.no), 0) + 1), ())
 
 _ADD = Prepared(insert(resource), (*_PLACE, *_DESCRIPTION, *_ADDED, "document"))
-# What was added last has the highest numbers; so the events need not go through our hands.
+# What was added last has the highest numbers, so its events need not go through our hands. By id: that is the order of
+# the index that they go into, of which each page is then written once.
 _NOTE_ADDED = Prepared(
     insert(event).from_select(
         ["source", "type", "resource_id", "at", "cycle", "event"],
@@ -54,7 +55,7 @@ _NOTE_ADDED = Prepared(
             bindparam("event", type_=Text),
         )
         .where(resource.c.no >= bindparam("first"))
-        .order_by(resource.c.no),
+        .order_by(resource.c.id),
     ),
     ("at", "cycle", "event", "first"),
 )

@@ -219,6 +219,9 @@ resource = Table(
     Index("resource_gone", "gone_at", **_where("gone_at IS NOT NULL")),
 )
 
+NOT_BY_KEY = (text("NOT (resource.source <> :source)"), text("NOT (resource.type <> :type)"))
+"""Rows of a source and type, in words that tempt no engine to the index of the keys: another order is the point."""
+
 event = Table(
     "event",
     metadata,

@@ -327,17 +327,17 @@ def _read(place: _Place, document: bytes) -> Resource | Unreadable:
     return storable(id, document, made)
 
 
-def resource_from(id: str, decoded: Mapping[str, Any], document: bytes) -> Resource:
+def resource_from(id: str, content: Mapping[str, Any], document: bytes) -> Resource:
     """Return a decoded document as a resource; `id` is the member that names it. A field of a wrong type is no fact."""
-    etag = text(decoded, "etag")
+    etag = text(content, "etag")
     facts = Facts(
-        display_name=text(decoded, "displayName"),
-        enabled=flag(decoded, "enabled"),
-        provisioned=flag(decoded, "provisioned"),
-        simulated=flag(decoded, "simulated"),
-        template=text(decoded, "template"),
+        display_name=text(content, "displayName"),
+        enabled=flag(content, "enabled"),
+        provisioned=flag(content, "provisioned"),
+        simulated=flag(content, "simulated"),
+        template=text(content, "template"),
     )
-    return Resource(id=decoded[id], document=document, etag=None if etag is None else ETag(etag), facts=facts)
+    return Resource(id=content[id], document=document, etag=None if etag is None else ETag(etag), facts=facts)
 
 
 def desired_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
