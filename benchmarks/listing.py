@@ -17,13 +17,16 @@ url = "{url}"
 mode = "observe"
 resources = ["device"]
 auth = {{ method = "none" }}
-rate = {{ {operation} = "1000000/s" }}
+rate = {{ {rate} }}
 limits = {{ max_gone = "20%" }}
 """
 _BENCH = Path(__file__).parent.parent / ".venv" / "bench" / "bin" / "python"
 """The environment that has dlt, where `make bench` could make it."""
 
-_KINDS = {"central": ("iot-central", "list"), "hub": ("iot-hub", "query")}
+_KINDS = {
+    "central": ("iot-central", 'list = "1000000/s"'),
+    "hub": ("iot-hub", 'query = "1000000/s", daily = 1000000000'),
+}
 
 FLEETSYNC = "fleetsync sync"
 FETCH = "fetching alone"
@@ -50,8 +53,8 @@ class Place:
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in (FLEETSYNC, FLOOR, KEY_LAST, ORDERED, PLAIN, DLT):
             self.of(name).mkdir(parents=True)
-        kind, operation = _KINDS[self.service.shape]
-        config = _CONFIG.format(kind=kind, url=self.service.base, operation=operation)
+        kind, rate = _KINDS[self.service.shape]
+        config = _CONFIG.format(kind=kind, url=self.service.base, rate=rate)
         (self.of(FLEETSYNC) / "config.toml").write_text(config)
 
     def of(self, name: str) -> Path:
