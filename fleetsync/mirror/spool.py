@@ -133,4 +133,5 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise MirrorError(f"a temporary database: {error}") from error
+        advice = "what a plan finds needs room in the folder for temporary files, which TMPDIR names"
+        raise MirrorError(f"a temporary database: {error}: {advice}") from error
