@@ -181,6 +181,8 @@ class History:
             return
         before, writes = content(process), writes_seen(world)
         self._live_through_a_cycle()
+        if process is not world.process or process.has_ended:
+            return  # of a kill that was arranged before
         changed, sent = changes(before, content(process)), writes_seen(world) - writes
         world.verdicts.check("P6", not changed and not sent, f"{sent} writes, and changes in {changed}")
 
