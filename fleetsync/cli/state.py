@@ -28,8 +28,8 @@ _DOUBTED = (
     "listings WHERE id IN (SELECT MAX(id) FROM listings WHERE state IN ('complete', 'refused') GROUP BY source, type)"
     " AND agrees = 0 ORDER BY source, type"
 )
-_DISPUTES = (
-    "SELECT source, type, path, declaration, \"by\", COUNT(*), MIN(resource_id) FROM drift WHERE state = 'conflict'"
+_ALIKE = (
+    'SELECT source, type, path, declaration, "by", COUNT(*), MIN(resource_id) FROM drift WHERE state = ?'
     ' GROUP BY source, type, path, declaration, "by" ORDER BY 1, 2, 3'
 )
 
@@ -42,9 +42,10 @@ def look(invocation: Invocation) -> dict[str, Any]:
     `age_s` (since the last complete listing), `waits_for` (words, or null), `rates`, `daily`, `live` (`usage.as_json`),
     `last_cycle` (as in the view `cycles`, or null) · `drift`: leaves by state · `held`: declarations that are held,
     `name, file, error` · `contradictions`: `source, type, path, declarations, files, resources` (how many), `example`
-    (an id) · `doubted_listings`: the last listing of each type, where the service itself counts other than it lists,
-    `id, source, type, state, shown, counted, error` · `refused_configuration`: what the running daemon did not take
-    over at its last reload, `at, file, line, message` · `warnings`: words.
+    (an id) · `contested`: the same with `by` (who) in place of `files` · `doubted_listings`: the last listing of each
+    type, where the service itself counts other than it lists, `id, source, type, state, shown, counted, error` ·
+    `refused_configuration`: what the running daemon did not take over at its last reload, `at, file, line, message` ·
+    `warnings`: words.
 
     Raises:
         NotYetError: there is no database yet.
@@ -92,7 +93,8 @@ def _looked(reader: Reader, settings: Settings, clock: Clock, used: usage.Used) 
         ],
         "drift": dict(reader.rows("SELECT state, COUNT(*) FROM drift GROUP BY state ORDER BY state")),
         "held": list(_rows(reader, "name, file, error", "declarations WHERE error IS NOT NULL ORDER BY name")),
-        "contradictions": [_dispute(row) for row in reader.rows(_DISPUTES)],
+        "contradictions": [_dispute(row) for row in reader.rows(_ALIKE, ("conflict",))],
+        "contested": [_contest(row) for row in reader.rows(_ALIKE, ("contested",))],
         "doubted_listings": list(_rows(reader, "id, source, type, state, shown, counted, error", _DOUBTED)),
     }
 
@@ -110,17 +112,22 @@ def _rows(reader: Reader, columns: str, rest: str) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, row, strict=True))
 
 
-def _dispute(row: Sequence[Any]) -> dict[str, Any]:
+def _contest(row: Sequence[Any]) -> dict[str, Any]:
     source, type, path, declarations, by, resources, example = row
     return {
         "source": source,
         "type": type,
         "path": path,
         "declarations": declarations.split(", "),
-        "files": by.split(" and "),
+        "by": by,
         "resources": resources,
         "example": example,
     }
+
+
+def _dispute(row: Sequence[Any]) -> dict[str, Any]:
+    shown = _contest(row)
+    return {"files": shown.pop("by").split(" and "), **shown}
 
 
 def _rates(settings: Settings, name: str, used: usage.Used, clock: Clock) -> dict[str, Any]:
@@ -210,6 +217,10 @@ def show(found: dict[str, Any]) -> None:
         output.line(
             ("contradiction: ", "red"), f"{where}: {disagree} ({files}), {counted(one['resources'], 'resource')}"
         )
+    for one in found["contested"]:
+        where = f"{one['source']} {one['type']} {one['path']}"
+        whose = f"{', '.join(one['declarations'])}: {one['by']}; {counted(one['resources'], 'resource')}"
+        output.line(("contested: ", "yellow"), f"{where}: {whose}, such as {one['example']!r}")
     for one in found["doubted_listings"]:
         where = f"{one['source']} {one['type']}"
         numbers = f"listing {one['id']} shows {one['shown']}, and the service itself counts {one['counted']}"

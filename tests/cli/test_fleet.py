@@ -333,7 +333,14 @@ def test_a_plan_says_once_what_one_reason_keeps_from_many(synced: Bench) -> None
     assert synced.run("plan", "--exit-code").exit_code == 0
     [held] = {one["state"] for one in synced.json("plan")["sources"][0]["held"]}
     assert held == "contested"
-    assert "drift: 6 contested" in synced.done("status")
+    status = synced.done("status")
+    assert "drift: 6 contested" in status
+    whose = f"rename: somebody else, after 1 write in 60 min; 6 resources, such as {min(ids)!r}\n"
+    assert f"contested: central device displayName: {whose}" in status
+    [one] = synced.json("status")["contested"]
+    assert (one["path"], one["declarations"], one["resources"], one["example"]) == (
+        "displayName", ["rename"], 6, min(ids)
+    )  # fmt: skip
 
 
 def test_a_plan_names_each_of_a_few_that_are_not_written(synced: Bench) -> None:
