@@ -58,6 +58,8 @@ class Planner:
         self._at = at
         self._ages_s = ages_s
         self._longest_s = longest_s
+        # What the selectors selected for the plan, for who asks for details afterwards: they are not run twice.
+        self._planned: dict[ResourceType, _Claims] = {}
 
     def plan(self, selection: Selection, listed: Set[ResourceType] | None = None) -> Planned:
         """Return the plan; at the same time the same mirror and declarations give the same plan.
@@ -70,7 +72,7 @@ class Planner:
         selected: list[Selected] = []
         for spec in self._specs():
             declarations = in_force(self._declarations, self._source.name, spec.type)
-            claims = self._claims(selection, spec, declarations)
+            claims = self._planned[spec.type] = self._claims(selection, spec, declarations)
             for row, mine, held in claims.rows(selection):
                 draft.consider(spec, row, mine, held)
             draft.decide()
@@ -108,12 +110,18 @@ class Planner:
             if paths:
                 wanted[declaration.name] = paths
                 declarations.append(declaration)
+        claims = self._planned.get(spec.type) or self._claims(selection, spec, declarations)
         # Rows that the same declarations select share one tuple.
         known: dict[tuple[str, ...], tuple[Path, ...]] = {}
-        for row, names in selection.rows(self._claims(selection, spec, declarations).scanned.rows()):
-            if names not in known:
-                known[names] = tuple(sorted({path for name in names for path in wanted[name]}))
-            yield row, known[names]
+
+        def numbers() -> Iterator[tuple[int, tuple[Path, ...]]]:
+            for no, names in claims.scanned.rows():
+                if names not in known:
+                    known[names] = tuple(sorted({path for name in names for path in wanted.get(name, ())}))
+                if known[names]:
+                    yield no, known[names]
+
+        yield from selection.rows(numbers())
 
     def _claims(self, selection: Selection, spec: TypeSpec, declarations: Sequence[Declaration]) -> "_Claims":
         """Run the selectors of declarations; one that cannot be run keeps what it had selected."""
