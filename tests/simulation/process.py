@@ -154,6 +154,8 @@ class Process:
         self.daemon: Daemon | None = None
         self.error: BaseException | None = None
         self.left: dict[str, bytes] = {}
+        self.unclosed: list[Any] = []
+        """Connections that only its end gives back, without a word to the database."""
         self._main = self.loop.create_task(_awaited(life(self)))
         self._main.add_done_callback(lambda _: self.loop.stop() if self.is_alive else None)
         self._commands: set[Any] = set()
@@ -204,7 +206,11 @@ class Process:
         if self._main.done() and not self._main.cancelled():
             self.error = self._main.exception()
         self.loop.put_away()
-        if self.is_killed:
+        if self.unclosed and not self.is_killed:
+            self.left = self.machine.read_database()
+        for connection in self.unclosed:
+            connection.close()
+        if self.is_killed or self.unclosed:
             self.machine.write_database(self.left)
 
     def after_awake(self, seconds: float, act: Callable[[], None]) -> None:

@@ -87,6 +87,11 @@ class Stage:
         process = self._world.process if self._world is not None else None
         return function() if process is None else process.around_database(function)
 
+    def keep(self, connection: Any) -> None:
+        """Stand for what keeps a connection until the process ends."""
+        if self._world is not None and self._world.process is not None:
+            self._world.process.unclosed.append(connection)
+
     def session(self, **options: object) -> Any:
         """Stand for `open_session`."""
         assert self._world is not None
@@ -119,6 +124,7 @@ def stage() -> Iterator[Stage]:
         run_inline(patch)
         patch.setattr(aiosqlite.core, "SimpleQueue", queue_with(made.around))
         patch.setattr(engine, "create_engine", Engines())
+        patch.setattr(engine, "_never_close", made.keep)
         patch.setattr(service, "open_session", made.session)
         patch.setattr(sources, "open_session", made.session)
         try:
