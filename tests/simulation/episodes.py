@@ -16,6 +16,7 @@ from tests.simulation import (  # noqa: F401 - to import one is to have its sort
     episodes_services,
 )
 from tests.simulation.episode import ALL, Episode
+from tests.simulation.odd_ids import ODD_IDS
 
 __all__ = ["ALL", "FAULT_OF", "Episode", "drawn"]
 
@@ -25,7 +26,16 @@ BY_THEMSELVES: Mapping[str, int] = {
     "an index that lags": 6,
     "pages shorter than asked for": 4,
     "an odd id": 22,
+    **dict.fromkeys(ODD_IDS, 22),
+    "a roster that is another source": 8,
+    "a value that a controller changes by itself": 8,
+    "a controller that is not connected": 3,
+    "a controller that is slow": 2,
+    "a controller that answers rubbish": 3,
+    "a controller that answers nothing": 3,
+    "a controller that answers too much": 3,
     "secret looked for": 23,
+    "secret looked for in a log of everything": 23,
 }
 """What nobody plans: it is counted where it happens."""
 

@@ -105,6 +105,24 @@ def _good_reload(mischief: Any, name: str, place: Place) -> None:
     mischief.later(lasting_s(mischief.random, place), cure)
 
 
+@mischief_of(20, "a roster that loses a device at reload", suits=lambda place: place.kind == "cloud-relay")
+def _drop(mischief: Any, name: str, place: Any) -> None:
+    world = mischief.world
+    put_back = place.drop()
+    if put_back is None:
+        return
+    world.write_configuration_of(place)
+    if mischief.send(signal.SIGHUP):
+        mischief.count(name)
+
+    def cure() -> None:
+        put_back()
+        world.write_configuration_of(place)
+        mischief.send(signal.SIGHUP)
+
+    mischief.later(3.5 * place.interval_s, cure)
+
+
 _CREDENTIALS: Mapping[str, Callable[[str], str | None]] = {
     "a credential that is missing": lambda _: None,
     "a credential that is empty": lambda _: "",

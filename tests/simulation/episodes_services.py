@@ -61,7 +61,7 @@ _ANSWERS: Mapping[str, tuple[int, str]] = {
     "an error after the write": (9, "write.status-after=500:0.6"),
     "rubbish after the write": (9, "write.html:0.5"),
     "401": (10, "status=401"),
-    "403": (10, "status=403"),
+    "403, as after a role was removed": (10, "status=403"),
     "401 now and then": (10, "status=401:0.2"),
     "403 to writes": (10, "write.status=403"),
     "a redirect 301": (11, "status=301:0.4"),

@@ -6,6 +6,7 @@ nothing new   one more cycle of every source: it may change nothing, anywhere
 the end       SIGTERM
 """
 
+import base64
 import shutil
 import signal
 import tempfile
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from fleetsync.daemon.work import Command
 from tests.simulation.invariants import CONVERGENCE
@@ -217,7 +219,10 @@ class History:
         for place in self.world.places:
             for secret in place.secrets:
                 self.world.happened["secret looked for"] += 1
-                if secret.encode() in text:
+                if self.world.logs_everything:
+                    self.world.happened["secret looked for in a log of everything"] += 1
+                forms = (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode())
+                if any(form.encode() in text for form in forms):
                     self.world.verdicts.blame("P8", f"{place.name}: a secret is in the log or in the database")
 
 

@@ -13,14 +13,21 @@ from fleetsync.simulator.cloud_relay.controllers import OBJECTS, PREFIX, WRITE_M
 from fleetsync.simulator.cloud_relay.rosters import Standing
 from fleetsync.simulator.cloud_relay.service import Mood, Shares
 from fleetsync.simulator.desk import Desk
+from tests.simulation.odd_ids import ODD_IDS, UNASKABLE
 from tests.simulation.place import Asked, Documents, Key, Place, Shown, Wish
 from tests.simulation.place_hub import Hub
 from tests.simulation.process import BEGINNING
 
 ONE, TWO, THREE, FOUR = (f"{OBJECTS}/analog-value/{number}/properties/present-value" for number in range(1, 5))
-_MOODS = tuple(mood for mood in get_args(Mood) if mood != "well")
+_MOODS: tuple[Mood, ...] = tuple(mood for mood in get_args(Mood) if mood != "well")
+_TOLD = {
+    "offline": "is not connected",
+    "slow": "is slow",
+    "rubbish": "answers rubbish",
+    "hollow": "answers nothing",
+    "large": "answers too much",
+}
 _WELL = Shares(offline=0.0, slow=0.0, rubbish=0.0, hollow=0.0, large=0.0)
-_ODD = ("50%25-sensor", "boiler.cellar.2", "it's-(the)=one@home", "probe#7+a", "which?one!", "00:1B:44")
 
 
 class Relay(Place):
@@ -52,7 +59,7 @@ class Relay(Place):
             listen="127.0.0.1:1",
             relay_listen=f"127.0.0.1:{self.port}",
             kinds=(self.kind,),
-            relay_devices=2 if self.is_small else random.randint(2, 5),
+            relay_devices=2 if self.is_small else random.randint(1, 3),
             relay_shares=_WELL,
             seed=random.randrange(1 << 30),
             latency_s=0.0,
@@ -60,8 +67,10 @@ class Relay(Place):
         cloud = Cloud(options, now=now)
         cloud.relay.shares = replace(_WELL, slow_s=random.choice((8.0, 20.0, 70.0)))
         own = cloud.relay.roster
-        own.devices |= dict.fromkeys(random.sample(_ODD, 1), Standing())  # type: ignore[attr-defined]  # it is its own
+        odd = random.sample(sorted(ODD_IDS), 1 if self.is_small else 4)
+        own.devices |= dict.fromkeys((ODD_IDS[name] for name in odd), Standing())  # type: ignore[attr-defined]  # its own
         self.roster = [*own.ids()]
+        self.dropped: set[str] = set()
         self.mute = self.roster[0] if random.random() < 0.3 and not self.is_small else ""
         self.paths = random.choice((("info",), ("info/device", TWO), (TWO,)))
         self.at_once = random.random() < 0.5
@@ -83,6 +92,9 @@ class Relay(Place):
             self.recover()
             self.cloud.relay.roster = self
             self.happened["a roster that is another source"] += 1
+        for name, id in ODD_IDS.items():
+            if id in UNASKABLE and id in self.roster_now():
+                self.happened[name] += 1  # no request will tell
 
     def ids(self) -> tuple[str, ...]:
         """Return who is registered, as the relay sees it."""
@@ -100,7 +112,7 @@ class Relay(Place):
         return super().knows(key) or (self.hub is not None and self.hub.knows(key))
 
     def explains_gone(self, key: Key) -> bool | None:
-        return key[1] not in self.roster if self.hub is None else key in self.hub.gone_ever
+        return key[1] in self.dropped if self.hub is None else key in self.hub.gone_ever
 
     @property
     def troubled_s(self) -> float:  # type: ignore[override]  # it follows from others
@@ -127,12 +139,12 @@ class Relay(Place):
         for id in self.roster_now():
             controller = relay._controller(id)
             found["device", id] = {"deviceId": id, **{path: controller.document(path) for path in self.paths}}
-            if id != self.mute:
+            if id != self.mute and id not in UNASKABLE:
                 found["values", id] = {path: controller.value(path) for path in (ONE, THREE)}
         return found
 
     def plain(self, key: Key, document: Any) -> Any:
-        names = ("deviceId",) if key[1] == self.mute else ("deviceId", *self.paths)
+        names = ("deviceId",) if key[1] == self.mute or key[1] in UNASKABLE else ("deviceId", *self.paths)
         return {name: document.get(name) for name in names}
 
     def asked(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Asked:
@@ -174,6 +186,16 @@ class Relay(Place):
 
     # What others do
 
+    def drop(self) -> Callable[[], None] | None:
+        """Take a device out of the configured roster; return what puts it back, or None where there are too few."""
+        if self.hub is not None or len(self.roster) < 4:
+            return None
+        id = self.random.choice([one for one in self.roster if one != self.mute])
+        self.roster.remove(id)
+        self.dropped.add(id)
+        self.deleted.add(("device", id))
+        return lambda: self.roster.append(id)
+
     def spend_quota(self) -> None:
         self.cloud.relay.daily_quota = 0
 
@@ -203,7 +225,8 @@ class Relay(Place):
         id = random.choice(ids)
         match random.randrange(5):
             case 0 if id != self.mute:
-                relay.moods[id] = random.choice(_MOODS)
+                relay.moods[id] = mood = random.choice(_MOODS)
+                self.happened[f"a controller that {_TOLD[mood]}"] += 1
             case 1:
                 relay.moods.pop(id, None)
                 self._limits(self.cloud)

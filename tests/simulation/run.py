@@ -53,7 +53,7 @@ class Stage:
         """Run the history of a seed."""
         history = History(seed, self._template, kinds=kinds)
         self._world = history.world
-        log.configure("info", "json", history.world)  # type: ignore[arg-type]  # it writes and flushes
+        log.configure("debug" if history.world.logs_everything else "info", "json", history.world)  # type: ignore[arg-type]  # it writes and flushes
         return self._collected(history.run())
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.simulation.invariants import Verdicts
 from tests.simulation.network import Exchange
+from tests.simulation.odd_ids import oddities
 from tests.simulation.place import Asked, Key, Place
 from tests.simulation.process import Process
 
@@ -45,7 +46,7 @@ class Writing:
         """Judge a request that leaves."""
         key = asked.type, asked.id
         if asked.id and _ODD.search(asked.id):
-            self._place.happened["an odd id"] += 1
+            self._place.happened.update(("an odd id", *oddities(asked.id)))
             self._verdicts.check(
                 "P9", self._place.knows(key), f"{self._place.name}: a request about {key}, which never was"
             )
