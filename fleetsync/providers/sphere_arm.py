@@ -54,7 +54,7 @@ from fleetsync.providers._arm import (
     scope,
     tags_in,
 )
-from fleetsync.providers._rest import asked_for, fits_if_match, identified, instant, page_of, storable, text
+from fleetsync.providers._rest import asked_for, fits_if_match, identified, if_match, instant, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.http import Response
 
@@ -353,7 +353,7 @@ class SphereArm(Target):
         if etag is None or etag != change.guard.etag:
             raise ConflictError(f"{change.key}: it was written since it was planned, or shows no ETag")
         tags = apply_patch({"tags": tags_in(current.decode(dict[str, Any]))}, change.patch)
-        return await self._patched(change.key, id, tags, {"If-Match": etag})
+        return await self._patched(change.key, id, tags, {"If-Match": if_match(ETag(etag))})
 
     async def _patched(
         self, key: ResourceKey, id: str, body: object, headers: Mapping[str, str] | None = None

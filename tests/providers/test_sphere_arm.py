@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from fleetsync.providers.sphere_arm import (
     Settings,
     SphereArm,
 )
-from fleetsync.simulator import Cloud, Options, parse_faults
+from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse, parse_faults
 from fleetsync.simulator.arm.routes import GROUP as GROUP_WORDS
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
@@ -501,6 +502,20 @@ class TestSettings:
         assert sphere.cloud.counters.if_match_current == 1
         tags = json.loads((await sphere.source.read(catalog())).document)["tags"]
         assert tags == {"stage": "test"}
+
+    async def test_an_etag_that_comes_without_quotes_goes_out_in_quotes(self, sphere: Sphere) -> None:
+        handle = sphere.cloud.handle_arm
+
+        def bare(request: SimRequest) -> SimResponse:
+            answer = handle(request)
+            headers = {name: text.strip('"') if name == "ETag" else text for name, text in answer.headers.items()}
+            return replace(answer, headers=headers)
+
+        sphere.cloud.handle_arm = bare  # type: ignore[method-assign]  # a service with another habit
+        await sphere.source.patch(await sphere.change(catalog(), TAGS, tags__stage="test"))
+        [request] = [one for one in sphere.http.sent if one.method == "PATCH"]
+        assert request.headers["If-Match"].startswith('"')
+        assert sphere.cloud.counters.if_match_current == 1
 
     async def test_tags_that_somebody_wrote_meanwhile_are_a_conflict(self, sphere: Sphere) -> None:
         change = await sphere.change(catalog(), TAGS, tags__stage="test")

@@ -76,13 +76,13 @@ class Listings:
         self._left: dict[str, _Left] = {}
         self._started: set[str] = set()
 
-    def leaves(self, exchange: Exchange, asked: Asked) -> None:
-        """Look at where a listing begins in a new process."""
+    def leaves(self, exchange: Exchange, asked: Asked, *, stepped_s: float) -> None:
+        """Look at where a listing begins in a new process; `stepped_s` is when the wall clock last stepped."""
         if asked.kind != "list" or asked.type in self._started or exchange.process == 1:
             return
         self._started.add(asked.type)
         left = self._left.pop(asked.type, None)
-        if left is None or asked.type == "configuration":
+        if left is None or asked.type == "configuration" or stepped_s >= left.at_s:
             return
         if asked.cursor is None and asked.type in self._place.searched:
             return  # it may be in search of one resource

@@ -199,7 +199,7 @@ class World:
         value = exchange.headers.get("Authorization")
         self.verdicts.check("P8", place.owns(value), f"{place.name}: a request carries a token that is not its own")
         watch.rates.leaves(exchange, asked)
-        watch.listings.leaves(exchange, asked)
+        watch.listings.leaves(exchange, asked, stepped_s=self.step_at_s)
         if self.process is not None:
             watch.writing.leaves(exchange, asked, self.process)
 
