@@ -1,5 +1,6 @@
 """The process that asks the questions of the README while a pass runs, and prints how many seconds each took."""
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 from fleetsync.clock import SystemClock
+from fleetsync.errors import TooLongError
 from fleetsync.mirror.reader import reading
 from tests.test_access import SCANNING
 from tests.test_questions import QUESTIONS
@@ -27,8 +29,10 @@ def main(database: Path, command: list[str]) -> None:
                 break
             question = next(served if number % _BETWEEN else scanning)
             began_s = time.perf_counter()
-            for _ in reader.question(QUESTIONS[question])[1]:
-                pass
+            # One that comes to its limit took at least that.
+            with contextlib.suppress(TooLongError):
+                for _ in reader.question(QUESTIONS[question])[1]:
+                    pass
             took_s[question].append(time.perf_counter() - began_s)
     if going.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {going.returncode}")
