@@ -17,7 +17,7 @@ from pathlib import Path
 from fleetsync.reconcile.listing import MOST_PAGES
 from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
 
-KILLS = int(os.environ.get("KILLS", "10"))
+KILLS = int(os.environ.get("KILLS", "6"))
 DEVICES = 12_000
 PAGES = DEVICES // 100
 DECLARED = "it is ours"
@@ -60,7 +60,10 @@ class Ground:
     output: list[str] = field(default_factory=list)
 
     def configure(self) -> None:
-        fast = 'mode = "manual"\nresources = ["device"]\nlimits.max_writes = "100%"\nrate.list = "5000/s"\nrate.read = "5000/s"\nrate.write = "5000/s"\n\n'
+        fast = (
+            'mode = "manual"\nresources = ["device"]\nlimits = { max_writes = "100%", max_rewrites = "1000 in 1h" }\n'
+        )
+        fast += 'rate = { list = "5000/s", read = "5000/s", write = "5000/s" }\n\n'
         text = self.cloud.configuration().replace("[sources.central.auth]", f"{fast}[sources.central.auth]")
         (self.folder / "config.toml").write_text(text, encoding="utf-8")
         (self.folder / "declarations").mkdir()
