@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import listing, plans, readers, start
+from benchmarks import growth, listing, plans, readers, start
 from benchmarks.contest import Suite
 
 
@@ -48,11 +48,18 @@ def _start(folder: Path, _given: argparse.Namespace) -> contextlib.AbstractConte
     return start.suite(folder)
 
 
-SUITES: dict[str, Callable[[Path, argparse.Namespace], contextlib.AbstractContextManager[Suite | readers.Readers]]] = {
+def _growth(folder: Path, given: argparse.Namespace) -> contextlib.AbstractContextManager[growth.Growth]:
+    return growth.suite(folder, given.devices)
+
+
+Runs = contextlib.AbstractContextManager[Suite | readers.Readers | growth.Growth]
+
+SUITES: dict[str, Callable[[Path, argparse.Namespace], Runs]] = {
     "listing": _listing,
     "plans": _plans,
     "readers": _readers,
     "start": _start,
+    "growth": _growth,
 }
 
 

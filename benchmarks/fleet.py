@@ -8,7 +8,7 @@ PAGE = 100
 
 _LETTERS = string.ascii_letters + string.digits
 _CENTRAL = (
-    '{"id":"%s","etag":"eyJoZWFkZXIiOiJcIjAwMDA%04d\\"","displayName":"Pump %d of hall %d","simulated":false,'
+    '{"id":"%s","etag":"eyJoZWFkZXIiOiJcIjAwMDA%04d\\"","displayName":"Pump %d.%d of hall %d","simulated":false,'
     '"provisioned":%s,"enabled":%s,"template":"dtmi:contoso:pump:v%d;1","organizations":["hall-%d"]}'
 )
 _HUB = (
@@ -49,7 +49,7 @@ class Fleet:
 def _central(id: str, number: int, version: int) -> bytes:
     hall = number % 50
     flags = ("true" if number % 10 else "false", "true" if number % 20 else "false")
-    return (_CENTRAL % (id, version, number, hall, *flags, number % 5, hall)).encode()
+    return (_CENTRAL % (id, version, number, version, hall, *flags, number % 5, hall)).encode()
 
 
 def _hub(id: str, number: int, version: int) -> bytes:
