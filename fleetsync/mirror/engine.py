@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -69,6 +70,22 @@ class ReplacedMirrorError(BrokenMirrorError):
     exit_code = 78
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A piece of work that waits for a transaction, and what came of it."""
+
+    work: Callable[["Statements"], Any]
+    is_done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+    def told(self) -> Any:
+        """Return what came of it, or raise."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
 class Writer:
     """The writer connection. One transaction at a time, in the order in which they are asked for.
 
@@ -79,6 +96,7 @@ class Writer:
         self._connection = connection
         self._thread = thread
         self._turn = asyncio.Lock()
+        self._asked: list[_Asked] = []
         self._file = _file_of(path)
         self.path = path
         self.is_broken = False
@@ -95,6 +113,26 @@ class Writer:
             with self._guarded():
                 async with _whole(self._connection, self._thread):
                     yield Transaction(self._connection, self._thread)
+
+    async def together(self, work: Callable[["Statements"], T]) -> T:
+        """Do a piece of work in one transaction with what others ask for meanwhile: many that wait cost one commit.
+
+        It is on the disk when this returns. `work` may be done again, after a rollback: where one piece fails, each is
+        done alone. Raises what `work` raises, and as `transaction` does.
+        """
+        asked = _Asked(work)
+        self._asked.append(asked)
+        try:
+            async with self._turn:
+                with self._guarded():
+                    if not asked.is_done:
+                        pieces, self._asked = self._asked, []
+                        await self._thread.run(partial(transact, self._connection, pieces))
+                    result: T = asked.told()
+                    return result
+        finally:
+            if asked in self._asked:  # it was cancelled, or refused, before its turn came
+                self._asked.remove(asked)
 
     async def run(self, function: Callable[[Connection], T]) -> T:
         """Run a function on the plain connection, outside any transaction (migrations, PRAGMA)."""
@@ -204,6 +242,22 @@ def commit(begun: RootTransaction) -> None:
 def rollback(begun: RootTransaction) -> None:
     """Roll back. Runs in the writer's thread."""
     begun.rollback()
+
+
+def transact(connection: Connection, pieces: Sequence[_Asked]) -> None:
+    """Do pieces of work in one transaction, or each in its own where that fails. Runs in the writer's thread."""
+    on = Statements(connection)
+    try:
+        with connection.begin():
+            results = [piece.work(on) for piece in pieces]
+    except Exception as error:  # noqa: BLE001 - it belongs to the one who asked
+        if len(pieces) > 1:
+            for piece in pieces:
+                transact(connection, [piece])
+            return
+        results, pieces[0].error = [None], error
+    for piece, result in zip(pieces, results, strict=True):
+        piece.is_done, piece.result = True, result
 
 
 class Statements:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.kind import TypeSpec
@@ -13,9 +13,21 @@ from fleetsync.core.model import CycleId, Detail, ETag, Part, Resource, Resource
 from fleetsync.core.operation import Operation
 from fleetsync.core.plan import Change, Outcome, Result
 from fleetsync.mirror import sightings
-from fleetsync.mirror.engine import Writer
+from fleetsync.mirror.engine import Prepared, Statements, Writer
 from fleetsync.mirror.resources import Scope, json_text
-from fleetsync.mirror.tables import operation, write
+from fleetsync.mirror.tables import operation, text_of, write
+
+_INTENT = (
+    *("source", "type", "resource_id", "part", "cycle", "plan", "declarations", "guard", "etag", "patch", "attempt"),
+    *("outcome", "started_at"),
+)
+_INTEND = Prepared(insert(write).returning(write.c.id), _INTENT)
+_BECAME = ("outcome", "status", "request_id", "error", "finished_at")
+_CONCLUDE = Prepared(
+    update(write).where(write.c.id == bindparam("b_id")).values({name: bindparam(f"b_{name}") for name in _BECAME}),
+    (*(f"b_{name}" for name in _BECAME), "b_id"),
+)
+_END_OPERATION = Prepared(delete(operation).where(operation.c.write == bindparam("b_write")), ("b_write",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +80,10 @@ class Journal:
             "patch": json_text(change.patch),
             "attempt": attempt.number,
             "outcome": Result.OPEN.value,
-            "started_at": self._clock.now(),
+            "started_at": text_of(self._clock.now()),
         }
-        async with self._writer.transaction() as transaction:
-            return await transaction.insert(insert(write), row)
+        intent = tuple(row[name] for name in _INTENT)
+        return await self._writer.together(lambda on: int(on.fetch(_INTEND, intent)[0][0]))
 
     async def accept(self, accepted: OpenWrite) -> None:
         """Store the operation that a service answered with, and its answer, in one transaction."""
@@ -94,18 +106,15 @@ class Journal:
         """Store what became of a write and what the service shows of the resource since, in one transaction."""
         at = self._clock.now()
         scope = Scope(source=outcome.key.source, type=outcome.key.type, cycle=cycle, at=at)
-        values = {
-            "outcome": outcome.result.value,
-            "status": outcome.status,
-            "request_id": outcome.request_id,
-            "error": outcome.error,
-            "finished_at": at,
-        }
-        async with self._writer.transaction() as transaction:
+        became = (outcome.result.value, outcome.status, outcome.request_id, outcome.error, text_of(at))
+
+        def conclude(on: Statements) -> None:
             for one in shown:
-                await sightings.record(transaction, scope, spec, one)
-            await transaction.run(delete(operation).where(operation.c.write == id))
-            await transaction.run(update(write).where(write.c.id == id).values(values))
+                sightings.record(on, scope, spec, one)
+            on.run_many(_END_OPERATION, [(id,)])
+            on.run_many(_CONCLUDE, [(*became, id)])
+
+        await self._writer.together(conclude)
 
     async def left_open(self, source: str) -> list[OpenWrite]:
         """Return the writes of earlier processes whose outcome is not known, oldest first."""

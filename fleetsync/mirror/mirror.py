@@ -11,7 +11,7 @@ from fleetsync.errors import MirrorError
 from fleetsync.mirror import schema, sightings
 from fleetsync.mirror.checkpoint import put_back
 from fleetsync.mirror.cycles import Cycles
-from fleetsync.mirror.engine import Writer, open_writer
+from fleetsync.mirror.engine import Statements, Writer, open_writer
 from fleetsync.mirror.journal import Journal
 from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
@@ -43,14 +43,17 @@ class Mirror:
     async def record(self, source: str, spec: TypeSpec, shown: Iterable[Resource | Detail], cycle: CycleId) -> None:
         """Store what reads showed of single resources, in one transaction."""
         scope = Scope(source=source, type=spec.type, cycle=cycle, at=self._clock.now())
-        async with self._writer.transaction() as transaction:
-            for one in shown:
-                await sightings.record(transaction, scope, spec, one)
+        every = tuple(shown)
+
+        def record(on: Statements) -> None:
+            for one in every:
+                sightings.record(on, scope, spec, one)
+
+        await self._writer.together(record)
 
     async def detail(self, key: ResourceKey, part: Part) -> object:
         """Return a part of a resource, decoded, that was read apart from its listing; None where it is not known."""
-        async with self._writer.transaction() as transaction:
-            return await sightings.detail(transaction, key, part)
+        return await self._writer.together(lambda on: sightings.detail(on, key, part))
 
     async def prune(self, *, history_s: float, gone_s: float, cycles_s: float) -> int:
         """Forget what is older than these seconds; see `prune.py`."""

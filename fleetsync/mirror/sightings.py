@@ -11,59 +11,61 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import diff, same
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey
 from fleetsync.mirror import resources
-from fleetsync.mirror.engine import Statements, Transaction
+from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.tables import listing, resource, seen
 
-_DETAILS = select(resource.c.no, resource.c.details, resource.c.missed_since.is_not(None)).where(
-    resource.c.source == bindparam("source"),
-    resource.c.type == bindparam("type"),
-    resource.c.id == bindparam("id"),
+_DETAILS = Prepared(
+    select(resource.c.no, resource.c.details, resource.c.missed_since.is_not(None)).where(
+        resource.c.source == bindparam("source"),
+        resource.c.type == bindparam("type"),
+        resource.c.id == bindparam("id"),
+    ),
+    ("source", "type", "id"),
+)
+_OPEN = Prepared(
+    select(listing.c.id).where(
+        listing.c.source == bindparam("source"), listing.c.type == bindparam("type"), listing.c.state == "open"
+    ),
+    ("source", "type"),
 )
 
 
-async def detail(transaction: Transaction, key: ResourceKey, part: Part) -> object:
+def detail(on: Statements, key: ResourceKey, part: Part) -> object:
     """Return a part of a resource, decoded, that was read apart from its listing; None where it is not known."""
-    rows = await transaction.rows(_DETAILS, {"source": key.source, "type": key.type, "id": key.id})
-    details = msgspec.json.decode(rows[0].details) if rows and rows[0].details else {}
+    rows = on.fetch(_DETAILS, (key.source, key.type, key.id))
+    details = msgspec.json.decode(rows[0][1]) if rows and rows[0][1] else {}
     return details.get(part)
 
 
-async def record(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource | Detail) -> None:
+def record(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource | Detail) -> None:
     """Store what one resource, or one part of one, looks like now, with its event."""
     match shown:
         case Resource():
-            await _record_resource(transaction, scope, spec, shown)
+            _record_resource(on, scope, spec, shown)
         case Detail():
-            await _record_detail(transaction, scope, spec, shown)
+            _record_detail(on, scope, spec, shown)
 
 
-async def _record_resource(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
+def _record_resource(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
     digest = digest_of(shown.document)
-
-    def write(on: Statements) -> list[int]:
-        stored = resources.find(on, scope, {shown.id: digest})
-        numbers = resources.write(on, scope, compare(stored, [(shown, digest)], spec))
-        resources.sight(on, scope, numbers)
-        return numbers
-
-    numbers = await transaction.do(write)
-    await _show_to_open_listing(transaction, scope, numbers)
+    stored = resources.find(on, scope, {shown.id: digest})
+    numbers = resources.write(on, scope, compare(stored, [(shown, digest)], spec))
+    resources.sight(on, scope, numbers)
+    _show_to_open_listing(on, scope, numbers)
 
 
-async def _show_to_open_listing(transaction: Transaction, scope: Scope, numbers: list[int]) -> None:
+def _show_to_open_listing(on: Statements, scope: Scope, numbers: list[int]) -> None:
     """Count the row as seen by a listing that was cut short: it was looked at after that listing began."""
-    where = (listing.c.source == scope.source, listing.c.type == scope.type, listing.c.state == "open")
-    for (id,) in await transaction.rows(select(listing.c.id).where(*where)):
-        chunks = dict(await transaction.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == id)))
-        bitmap = Bitmap(chunks)
+    for (id,) in on.fetch(_OPEN, (scope.source, scope.type)):
+        bitmap = Bitmap(dict(on.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == id))))
         bitmap.add(numbers)
         rows = [{"listing": id, "chunk": chunk, "bits": bits} for chunk, bits in bitmap.changed().items()]
-        await transaction.upsert(seen, ("listing", "chunk"), rows)
+        on.upsert(seen, ("listing", "chunk"), rows)
 
 
-async def _record_detail(transaction: Transaction, scope: Scope, spec: TypeSpec, shown: Detail) -> None:
-    rows = await transaction.rows(_DETAILS, {"source": scope.source, "type": scope.type, "id": shown.id})
+def _record_detail(on: Statements, scope: Scope, spec: TypeSpec, shown: Detail) -> None:
+    rows = on.fetch(_DETAILS, (scope.source, scope.type, shown.id))
     if not rows:
         return
     no, text, missed = rows[0]
@@ -75,7 +77,7 @@ async def _record_detail(transaction: Transaction, scope: Scope, spec: TypeSpec,
         new = old | new
     if not is_first and same(old, new):
         if missed:  # the service had it just now
-            await transaction.do(lambda on: resources.sight(on, scope, [no]))
+            resources.sight(on, scope, [no])
         return
     values: dict[str, Any] = {
         "details": resources.json_text(details | {shown.part: new}),
@@ -84,11 +86,10 @@ async def _record_detail(transaction: Transaction, scope: Scope, spec: TypeSpec,
     }
     if not is_first:
         values["changed_at"] = scope.at
-    await transaction.run(update(resource).where(resource.c.no == no).values(values))
-    await transaction.do(lambda on: resources.sight(on, scope, [no]))
+    on.run(update(resource).where(resource.c.no == no).values(values))
+    resources.sight(on, scope, [no])
     if shown.part in spec.piecemeal:
         new = {name: value for name, value in new.items() if name in old}
     # Reading a part, or a piece, for the first time is no news of the resource.
     if not is_first and not same(old, new):
-        happened = [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})]
-        await transaction.do(lambda on: resources.note(on, scope, happened))
+        resources.note(on, scope, [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})])
