@@ -148,3 +148,20 @@ async def test_a_group_of_writers_ends_one_by_one_each_after_its_own_write() -> 
             await settle()
 
     assert done == [0, 1, 2]
+
+
+async def test_a_rest_is_over_in_time_or_when_somebody_ends_it() -> None:
+    turn, clock = Turn(), FakeClock()
+    turn.end_rest()
+    async with asyncio.TaskGroup() as group:
+        rests = group.create_task(turn.rested(clock, 60.0))
+        await settle()
+        await clock.advance(59.0)
+        assert not rests.done()
+        await clock.advance(1.0)
+        assert await rests
+
+        cut_short = group.create_task(turn.rested(clock, 60.0))
+        await settle()
+        turn.end_rest()
+        assert not await cut_short
