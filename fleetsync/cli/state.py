@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetsync.cli import output, usage
 from fleetsync.cli.invocation import Invocation
-from fleetsync.cli.warnings import ending, ending_services, sqlite_warnings, wal_warnings
+from fleetsync.cli.warnings import disk_warnings, ending, ending_services, sqlite_warnings, wal_warnings
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.counts import COUNTS
@@ -72,6 +72,7 @@ def look(invocation: Invocation) -> dict[str, Any]:
         "refused_configuration": refused,
         "warnings": [
             *wal_warnings(path),
+            *disk_warnings(path),
             *sqlite_warnings(),
             *ending(settings, clock),
             *ending_services(settings.sources.values(), clock),

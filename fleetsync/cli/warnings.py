@@ -1,5 +1,6 @@
 """What a person should know before it becomes an error."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.words import counted
 from fleetsync.mirror.library import SAFE
 from fleetsync.mirror.wal import LARGE_WAL_BYTES, wal_bytes
+
+LITTLE_ROOM_BYTES = 16 * 1024 * 1024
 
 _WARN_DAYS = 30
 _SOON = ("api-token", "client-certificate")
@@ -23,6 +26,13 @@ def wal_warnings(database: Path) -> Iterator[str]:
             f"the WAL of {database} has {size // 2**20} MiB: some program holds the database open for reading; "
             f"find it with `fuser {database}` and end its transaction"
         )
+
+
+def disk_warnings(database: Path) -> Iterator[str]:
+    """Yield that there is next to no room where the database is: then what is wrong cannot be stored there either."""
+    free = shutil.disk_usage(database.parent).free
+    if free < LITTLE_ROOM_BYTES:
+        yield f"{free // 2**20} MiB are free at {database.parent}: what comes next cannot be stored: make room"
 
 
 def sqlite_warnings() -> Iterator[str]:

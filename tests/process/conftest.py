@@ -93,3 +93,9 @@ needs_strace = pytest.mark.skipif(not works("strace", "true"), reason="no strace
 def mounted(script: str) -> Sequence[str]:
     """Return what runs a command where `script` has mounted something that nobody else sees."""
     return (*(UNSHARE or ()), "sh", "-ec", f'{script}\nexec "$@"', "sh")
+
+
+def beside(pid: int) -> Sequence[str]:
+    """Return what runs a command where it sees what a process has mounted."""
+    alike = () if UNSHARE is None or "-m" in UNSHARE else ("--user", "--preserve-credentials")
+    return ("nsenter", f"--target={pid}", "--mount", *alike)

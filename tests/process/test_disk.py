@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleetsync.simulator import Cloud
-from tests.process.conftest import CONFIG, DEVICES, Documented, mounted, needs_mounts, needs_strace
+from tests.process.conftest import CONFIG, DEVICES, Documented, beside, mounted, needs_mounts, needs_strace
 from tests.process.program import Program
 
 KNOWN = [(DEVICES,)]
@@ -45,6 +45,8 @@ def test_a_full_disk_ends_nothing_and_loses_nothing(program: Program, cloud: Clo
         documented("the disk is full", daemon.status)
         down = daemon.running.logged("source.down", reason="unrecorded")
         documented("the disk is full", down["error"])
+        status = Program(folder=program.folder, around=beside(daemon.running.pid)).run("status")
+        assert f"0 MiB are free at {state}" in status.out
         sent = cloud.counters.requests
 
         (inside / "ballast").unlink()
