@@ -1,7 +1,6 @@
 """How everything is: `status`."""
 
 import datetime
-import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -173,13 +172,9 @@ def _process(database: Path) -> dict[str, Any]:
 
 def _listens(database: Path) -> bool:
     from fleetsync.daemon.control import socket_file
+    from fleetsync.daemon.sockets import is_listening
 
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(str(socket_file(database)))
-        except OSError:
-            return False
-    return True
+    return is_listening(socket_file(database))
 
 
 def holder(database: Path) -> int | None:

@@ -34,6 +34,17 @@ async def connected(path: Path) -> socket.socket | None:
     return connection
 
 
+def is_listening(path: Path) -> bool:
+    """Say whether somebody listens at `path` to whom we may speak."""
+    with _socket() as connection:
+        try:
+            with _descriptor(path) as file:
+                connection.connect(f"/proc/self/fd/{file}")
+        except OSError:
+            return False
+    return True
+
+
 @contextlib.contextmanager
 def listening(path: Path) -> Iterator[socket.socket]:
     """Give a socket that listens at `path`; whatever is there is replaced, and removed at the end.

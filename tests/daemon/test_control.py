@@ -13,6 +13,7 @@ import pytest
 
 from fleetsync.clock import SystemClock
 from fleetsync.daemon.control import MOST_BYTES, _Door, hand_over, serve, socket_file
+from fleetsync.daemon.sockets import is_listening, listening
 from fleetsync.daemon.work import Command, Reply, SourceReply
 from fleetsync.errors import FleetsyncError, NotYetError, UsageError
 from fleetsync.reconcile.progress import Progress, Report, silent
@@ -335,3 +336,12 @@ async def test_who_comes_while_no_descriptors_are_left_is_served_later(path: Pat
             await client
             await door.close()
     assert client.result() == REPLY
+
+
+def test_who_listens_is_found_at_a_path_of_any_length(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 40) / "socket"
+    path.parent.mkdir()
+    assert not is_listening(path)
+    with listening(path):
+        assert is_listening(path)
+    assert not is_listening(path)
