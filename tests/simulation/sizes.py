@@ -41,9 +41,9 @@ TINY = Size(
 
 BRIEF = Size(
     places=(1, 1, 1, 2),
-    devices=(5, 12),
-    intervals_s=(120, 300),
-    mischief_s=(600.0, 1500.0),
+    devices=(4, 9),
+    intervals_s=(240, 300),
+    mischief_s=(700.0, 1600.0),
     sorts=2,
     by_chance=1,
     operate_s=200.0,
