@@ -166,10 +166,10 @@ def _memory(mischief: Any, name: str, place: Place) -> None:
 
     def cure() -> None:
         mischief.world.before_database.remove(fail)
-        mischief.world.agenda.after(60.0, lambda: mischief.excuses.remove(MemoryError))
+        mischief.world.agenda.after(60.0, lambda: mischief.excuses.remove(MirrorError))
 
     mischief.world.before_database.append(fail)
-    mischief.excuses.append(MemoryError)
+    mischief.excuses.append(MirrorError)
     mischief.later(1.2 * place.interval_s, cure)
 
 
