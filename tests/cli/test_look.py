@@ -11,6 +11,7 @@ import pytest
 
 from fleetsync.cli.warnings import wal_warnings
 from fleetsync.clock import SystemClock
+from fleetsync.mirror.tables import text_of
 from fleetsync.mirror.wal import LARGE_WAL_BYTES
 from tests.cli.bench import DEVICES, RENAME, Bench, invoke
 
@@ -181,6 +182,23 @@ def test_status_says_what_a_source_waits_for(synced: Bench) -> None:
     synced.done("pause", "central")
 
     assert synced.json("status")["sources"][0]["waits_for"] == "`fleetsync resume central`"
+
+
+def test_status_says_what_is_wrong_with_a_source_since_when_and_when_it_is_asked_again(synced: Bench) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    since, probe_at = (text_of(now + datetime.timedelta(minutes=minutes)) for minutes in (-90, 5))
+    with contextlib.closing(sqlite3.connect(synced.database)) as connection:
+        connection.execute(
+            "UPDATE source SET state = 'down', error = 'no route', fault = 'network', fault_since = ?, probe_at = ?",
+            (since, probe_at),
+        )
+        connection.commit()
+
+    [source] = synced.json("status")["sources"]
+    assert (source["fault"], source["fault_since"], source["probe_at"]) == ("network", since, probe_at)
+    printed = synced.done("status")
+    assert f"central: network fault for 90 min, since {since}" in printed
+    assert f"central: is asked again at {probe_at}; nothing is sent before" in printed
 
 
 def test_status_warns_before_a_token_ends(synced: Bench) -> None:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.breaker import FaultClass, StoredBreaker
 from fleetsync.core.counts import Counts
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Declaration
 from fleetsync.core.model import DEVICE, CycleId, ETag, Part, ResourceKey
@@ -15,13 +16,16 @@ from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Lea
 from fleetsync.core.safety import Showing
 from fleetsync.errors import ConfigError, FleetsyncError, UsageError
 from fleetsync.mirror.cycles import Ending
+from fleetsync.mirror.faults import stored_breakers
 from fleetsync.mirror.journal import Attempt, OpenWrite
+from fleetsync.mirror.reader import reading
 from fleetsync.mirror.tables import metadata, text_of
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.iot_central import KIND
 from tests.fakes.clock import START
 from tests.mirror.bench import SPEC, Bench, page, resource, source_row
 
+FAULTS = "SELECT state, fault, fault_since, probe_at FROM sources"
 DOCUMENT = Part("document")
 KEY = ResourceKey("plant", DEVICE, "a")
 GUARD = Guard(kind=GuardKind.IF_MATCH, etag=ETag("e"))
@@ -315,3 +319,56 @@ async def test_nothing_new_is_written_when_nothing_is_new(bench: Bench) -> None:
     async with bench.mirror._writer.transaction() as transaction:
         after = (await transaction.rows(text("SELECT total_changes()")))[0][0]
     assert after == before
+
+
+# What is wrong with a source
+
+
+def later(seconds: float) -> str:
+    return text_of(START + timedelta(seconds=seconds))
+
+
+async def ended(bench: Bench, state: str, **more: object) -> None:
+    cycle = await bench.mirror.cycles.begin("plant")
+    ending = Ending(outcome="failed", complete=False, state=state, **more)  # type: ignore[arg-type]
+    await bench.mirror.cycles.finish(cycle, "plant", Counts(), ending)
+
+
+def breakers(bench: Bench) -> dict[str, StoredBreaker]:
+    with reading(bench.path, bench.clock) as reader:
+        return stored_breakers(reader)
+
+
+async def test_what_is_wrong_with_a_source_is_as_old_as_its_first_failure_and_outlives_the_process(
+    bench: Bench,
+) -> None:
+    first = StoredBreaker(
+        fault=FaultClass.NETWORK,
+        since=START,
+        error="no route",
+        openings=1,
+        probe_at=START + timedelta(seconds=15),
+    )
+    await ended(bench, "down", error="no route", fault=FaultClass.SERVICE, breaker=first)
+    assert bench.rows(FAULTS) == [("down", "network", later(0), later(15))]
+    assert breakers(bench) == {"plant": first}
+
+    again = replace(first, since=START + timedelta(hours=1), fault=FaultClass.SIGN_IN, openings=2)
+    await ended(bench, "refused", error="no route", breaker=again)
+    assert bench.rows(FAULTS) == [("refused", "sign-in", later(0), later(15))]
+    assert breakers(bench) == {"plant": replace(again, since=START)}
+
+
+async def test_what_holds_no_request_is_wrong_all_the_same_until_a_cycle_finds_it_well(bench: Bench) -> None:
+    until = START + timedelta(seconds=90)
+    await ended(bench, "throttled", error="busy", fault=FaultClass.THROTTLE, probe_at=until)
+    began = text_of(bench.clock.now())
+    assert bench.rows(FAULTS) == [("throttled", "throttle", began, later(90))]
+    assert breakers(bench) == {}
+
+    bench.clock.step(60)
+    await ended(bench, None, error="cut short")  # type: ignore[arg-type]  # as it was before
+    assert bench.rows(FAULTS) == [("throttled", "throttle", began, later(90))]
+
+    await ended(bench, "up")
+    assert bench.rows(FAULTS) == [("never", None, None, None)]

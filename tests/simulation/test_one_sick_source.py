@@ -122,3 +122,20 @@ def test_it_is_left_alone_said_once_and_slows_nobody(
     sent = [at_s for at_s in seen.sick_at_s if BEGINS_S <= at_s < ENDS_S]
     assert len(sent) <= most
     assert min(at_s for at_s in seen.sick_at_s if at_s >= ENDS_S) < ENDS_S + 33 * MINUTE_S
+
+
+@pytest.mark.parametrize(("lives_s", "most"), [(7.0, 2), (20.0, 40)])
+def test_who_crashes_again_and_again_does_not_hammer(staged: Stage, lives_s: float, most: int) -> None:
+    """Without a memory of what is wrong each of the forty lives would send four requests."""
+    with staged.set(3, (Central,)) as world:
+        seen = Seen()
+        noting(world, seen)
+        [place] = world.places
+        place.go_wrong("status=503")
+        world.start().run(60.0)
+        for number in range(40):
+            assert world.process is not None
+            world.process.kill()
+            world.bury()
+            world.start().run(60.0 + (number + 1) * lives_s)
+        assert sum(at_s > 60.0 for at_s in seen.well_at_s) <= most
