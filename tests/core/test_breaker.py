@@ -143,7 +143,9 @@ def test_a_probe_that_fails_opens_it_again_for_longer_and_the_fault_is_as_old_as
 
 def test_what_left_before_it_opened_makes_nothing_longer() -> None:
     opened = after(*[NO_ROUTE] * MOST_FAILING)
-    late = failed(opened, NO_ROUTE, "/late", at(14.0), is_probe=False)
+    late = opened
+    for number in range(3 * MOST_FAILING):
+        late = failed(late, NO_ROUTE, f"/late/{number}", at(14.0), is_probe=False)
     assert (late.openings, late.open_until_s) == (opened.openings, opened.open_until_s)
 
 
