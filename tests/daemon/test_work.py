@@ -31,6 +31,24 @@ def by_name(reply: Reply) -> dict[str, SourceReply]:
     return {one.source: one for one in reply.sources}
 
 
+async def test_a_person_who_asks_a_source_that_is_left_alone_is_answered_by_one_request(rig: Rig) -> None:
+    plant, mill = await rig.add("plant"), await rig.add("mill")
+    plant.http.when(lambda _: True, before=refused(401))
+    assert by_name(await carry_out(rig, SYNC))["plant"].exit_code == 1
+    assert plant.circuit.wait_s > 50.0
+
+    for sent in (2, 3):
+        replies = by_name(await carry_out(rig, SYNC))
+        assert plant.http.requests == sent
+        assert "401" in str(replies["plant"].error)
+        assert replies["mill"].complete
+
+    plant.http.heal()
+    assert by_name(await carry_out(rig, SYNC))["plant"].complete
+    assert rig.rows("SELECT state, fault FROM sources") == [("up", None), ("up", None)]
+    assert mill.http.requests == 4
+
+
 # Which sources
 
 

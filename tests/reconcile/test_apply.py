@@ -385,6 +385,22 @@ async def test_a_part_that_may_not_be_written_is_given_up_and_the_others_are_wri
         assert rig.rows("SELECT state, fault, probe_at FROM sources") == [("refused", "sign-in", None)]
 
 
+async def test_a_part_that_may_not_be_read_stays_unknown_and_the_others_are_written(make: Callable[..., Rig]) -> None:
+    rig = make(devices=60)
+    wants(rig, declare({**NAMED, **WARM}))
+    reads = refused(403)
+    rig.http.when(lambda request: request.method == "GET" and "/properties?" in request.url, before=reads)
+    async with rig.opened():
+        done = await rig.cycle(write=True)
+
+        assert isinstance(done.error, AuthError)
+        assert [trouble.type for trouble in done.troubles] == [DEVICE]
+        assert len(named(rig)) == 60
+        assert rig.http.count(lambda request: "/properties?" in request.url) <= MOST_TROUBLES + rig.http.at_once
+        assert rig.rows("SELECT DISTINCT state FROM drift WHERE path LIKE 'properties%'") == [("unknown",)]
+        assert not rig.circuit.wait_s
+
+
 # Lost answers
 
 
