@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -286,12 +286,12 @@ class Statements:
             cursor.execute(sql, parameters if arrange is None else arrange(parameters))
             return cursor.fetchall()
 
-    def run_many(self, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Execute a prepared statement for each of `rows`."""
-        if rows:
-            sql, arrange = statement.sql(self._connection.dialect)
-            with self._cursor() as cursor:
-                cursor.executemany(sql, rows if arrange is None else list(map(arrange, rows)))
+    def run_many(self, statement: Prepared, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Execute a prepared statement for each of `rows`, which are taken one by one."""
+        sql, arrange = statement.sql(self._connection.dialect)
+        taken: Any = rows if arrange is None else map(arrange, rows)
+        with self._cursor() as cursor:
+            cursor.executemany(sql, taken)
 
     def upsert(
         self,

@@ -17,7 +17,7 @@ from fleetsync.core.delta import Event, Stored, chained, compare, digest_of, dou
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
-from fleetsync.mirror import resources
+from fleetsync.mirror import late, resources
 from fleetsync.mirror.comparison import Batch, Expected
 from fleetsync.mirror.engine import Prepared, Statements, Transaction, Writer
 from fleetsync.mirror.tables import NOT_BY_KEY, coverage, listing, resource, seen, source, text_of
@@ -153,6 +153,7 @@ class Listings:
                 if row is left[0] and self._is_alive(row):
                     return await self._resumed(transaction, row, spec, cycle)
                 await self._close(transaction, ListingId(row.id), "abandoned", row.error or _INTERRUPTED)
+            await transaction.do(late.postpone)
             at = self._clock.now()
             values = {"source": source, "type": spec.type, "cycle": cycle, "started_at": at, "state": "open"}
             id = ListingId(await transaction.insert(insert(listing), values))
@@ -327,6 +328,7 @@ class Listings:
     async def cut(self, going: Listing, error: str) -> None:
         """Say what cut a listing short that is to be gone on with."""
         async with self._writer.transaction() as transaction:
+            await transaction.do(late.build)
             await transaction.run(update(listing).where(listing.c.id == going.id).values(error=error))
 
     async def refuse(self, going: Listing, showing: Showing, error: str) -> None:
@@ -431,6 +433,7 @@ class Listings:
     async def _close(
         self, transaction: Transaction, id: ListingId, state: str, error: str | None, **more: int | None
     ) -> None:
+        await transaction.do(late.build)
         await transaction.run(
             update(listing)
             .where(listing.c.id == id)

@@ -160,10 +160,10 @@ def _add(on: Statements, scope: Scope, added: list[tuple[Resource, bytes]]) -> l
         return []
     ((first,),) = on.fetch(_NEXT_NO, ())
     source, type, cycle, at = scope.source, scope.type, scope.cycle, text_of(scope.at)
-    rows = [
+    rows = (
         (no, source, type, new.id, *_described(new, digest), at, at, at, cycle, new.document.decode())
         for no, (new, digest) in enumerate(added, first)
-    ]
+    )
     on.run_many(_ADD, rows)
     on.run_many(_NOTE_ADDED, [(at, cycle, Event.ADDED.value, first)])
     return list(range(first, first + len(added)))

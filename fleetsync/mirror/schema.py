@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from fleetsync.core.kind import Kind
 from fleetsync.errors import MirrorError
+from fleetsync.mirror import late
 from fleetsync.mirror.engine import Writer
 from fleetsync.mirror.revision import head, migrations, mismatch, revisions
 from fleetsync.mirror.views import views
@@ -35,6 +36,7 @@ async def prepare(writer: Writer, kinds: Iterable[Kind], *, upgrade: bool) -> No
                 raise mismatch(writer.path, found, ())
             backup(writer.path, _free_name(writer.path, found))
         await writer.run(_upgrade)
+    await writer.run(late.build_left)
     await writer.run(lambda connection: _renew_views(connection, views(kinds)))
 
 

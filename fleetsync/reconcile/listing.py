@@ -28,7 +28,7 @@ from fleetsync.tasks import together
 # One transaction holds at most this: a kill costs no more.
 MOST_PAGES = 100
 MOST_SECONDS = 1.0
-MOST_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
 # A service may answer with empty pages; one that answers with nothing else never ends.
 MOST_EMPTY_PAGES = 100
 
