@@ -100,6 +100,16 @@ class Journal:
             await transaction.run(insert(operation).values(row))
             await transaction.run(update(write).where(write.c.id == accepted.id).values(answer))
 
+    async def move(self, moved: OpenWrite) -> OpenWrite:
+        """Store when a write began and when it is given up, by a clock that is another one now; return the write."""
+        began = update(write).where(write.c.id == moved.id).values({"started_at": moved.started_at})
+        async with self._writer.transaction() as transaction:
+            await transaction.run(began)
+            if moved.deadline_at is not None:
+                ends = {"started_at": moved.started_at, "deadline_at": moved.deadline_at}
+                await transaction.run(update(operation).where(operation.c.write == moved.id).values(ends))
+        return moved
+
     async def conclude(
         self, id: int, outcome: Outcome, *, cycle: CycleId, spec: TypeSpec, shown: Sequence[Resource | Detail] = ()
     ) -> None:

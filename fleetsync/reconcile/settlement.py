@@ -40,6 +40,7 @@ class Settlement:
         Raises:
             TransientError: nobody can tell now; the write stays open and its resource is not written to.
         """
+        write = await self._begun_by_now(write)
         said = await self._ask(write)
         return await self._settle(write, said, why, is_late=self._clock.now() >= self._given_up_at(write))
 
@@ -93,6 +94,15 @@ class Settlement:
         else:
             await self._mirror.journal.conclude(write.id, outcome, cycle=self._cycle, spec=spec, shown=shown)
         return outcome
+
+    async def _begun_by_now(self, write: OpenWrite) -> OpenWrite:
+        """Return a write that began in the future as begun now: a wall clock that stepped back makes nothing longer."""
+        now = self._clock.now()
+        if write.started_at <= now:
+            return write
+        ago = now - write.started_at
+        deadline_at = None if write.deadline_at is None else write.deadline_at + ago
+        return await self._mirror.journal.move(replace(write, started_at=now, deadline_at=deadline_at))
 
     def _given_up_at(self, write: OpenWrite) -> datetime:
         if write.deadline_at is not None:

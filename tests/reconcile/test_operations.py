@@ -358,6 +358,20 @@ async def test_a_wall_clock_that_steps_back_makes_no_deadline_longer(house: Hous
     assert {outcome for _, outcome in house.outcomes()} == {"unknown"}
 
 
+async def test_a_wall_clock_that_steps_back_keeps_no_lost_operation_open_for_longer(house: House) -> None:
+    house.service.ending = lambda _: "lost"
+    house.service.lasts_s = 1e9
+    await house.cycle()
+    house.clock.step(-86_400)
+    await house.cycle()
+    assert {outcome for _, outcome in house.outcomes()} == {"open"}, "it may still be carried out"
+    await house.clock.advance(910)
+    house.service.lasts_s = 6.0
+    house.service.ending = lambda _: "done"
+    await house.cycle()
+    assert [outcome for _, outcome in house.outcomes()] == ["unknown", "applied"] * 3
+
+
 # kill -9
 
 
