@@ -17,7 +17,7 @@ from pathlib import Path
 from fleetsync.reconcile.listing import MOST_PAGES
 from fleetsync.simulator import Cloud, Options, SimRequest, SimResponse
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "5"))
 DEVICES = 12_000
 PAGES = DEVICES // 100
 DECLARED = "it is ours"
