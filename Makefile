@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
 UV ?= uv
 
-.PHONY: demo test lint unit simulate bench lock clean
+.PHONY: demo test lint unit simulate mutations bench lock clean
 
 # The main job on the built-in cloud: list, mirror, query, plan, apply, heal.
 demo: $(VENV)/.run
@@ -37,6 +37,10 @@ DEVICES ?= 100000
 ROUNDS ?= 3
 bench: $(VENV)/.test $(BENCH)/.ready
 	$(BIN)/python -m benchmarks --devices $(DEVICES) --rounds $(ROUNDS) $(MORE)
+
+# Deliberate breaks of each promise, in copies of the code: the simulation has to notice. MORE="P1 --note"
+mutations: $(VENV)/.test
+	$(BIN)/python -m tests.simulation.mutations $(MORE)
 
 # The lock files hold hashes and no index address: the machine's own pip settings decide where from.
 $(VENV)/.run: requirements.lock pyproject.toml

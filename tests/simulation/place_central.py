@@ -64,7 +64,8 @@ class Central(Place):
         return (self.cloud.central._desk,)
 
     def grow(self, count: int) -> bool:
-        self.page_size = 100
+        # More pages than may be held at once: who keeps them all until the end is noticed.
+        self.page_size = 9
         for number in range(count):
             # No declaration selects them: what is to be seen is that all are listed.
             self.cloud.add_device(f"many-{number:04}x")
