@@ -134,3 +134,29 @@ def test_the_pages_of_the_built_in_cloud_are_where_the_readme_says() -> None:
     for body, path in asked:
         method = "POST" if body else "GET"
         assert cloud.handle(SimRequest(method=method, target=path, headers={}, body=body.encode())).status == 200, path
+
+
+PROMISES = (ROOT / "PROMISES.md").read_text(encoding="utf-8")
+
+
+def test_every_promise_names_tests_that_there_are_and_how_it_was_broken_on_purpose() -> None:
+    chapters = re.findall(r"^## (P\d+) .*?(?=^## |\Z)", PROMISES, re.MULTILINE | re.DOTALL)
+    assert chapters == [f"P{number}" for number in range(1, 13)]
+    for chapter in re.split(r"^## ", PROMISES, flags=re.MULTILINE)[1:]:
+        promise = chapter.split()[0]
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", chapter)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{promise}: {file}::{test}"
+        assert re.search(rf"`{promise}-[\w-]+`", chapter), promise
+
+
+def test_every_deliberate_break_is_with_its_promise() -> None:
+    patches = {path.stem for path in (ROOT / "tests" / "simulation" / "mutations").glob("*.patch")}
+    assert set(re.findall(r"`(P\d+-[\w-]+)`", PROMISES)) == patches
+
+
+def test_the_parts_that_keep_promises_are_there() -> None:
+    package = ROOT / "fleetsync"
+    for layer, module in re.findall(r"`(core|mirror|reconcile|transport|daemon|providers)/(\w+)`", PROMISES):
+        assert (package / layer / f"{module}.py").exists(), f"{layer}/{module}"
