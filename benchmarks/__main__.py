@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, listing, plans, readers, start
+from benchmarks import growth, listing, plans, rates, readers, start
 from benchmarks.contest import Suite
 
 
@@ -52,12 +52,17 @@ def _growth(folder: Path, given: argparse.Namespace) -> contextlib.AbstractConte
     return growth.suite(folder, given.devices)
 
 
-Runs = contextlib.AbstractContextManager[Suite | readers.Readers | growth.Growth]
+def _rates(folder: Path, _given: argparse.Namespace) -> contextlib.AbstractContextManager[rates.Rates]:
+    return rates.suite(folder)
+
+
+Runs = contextlib.AbstractContextManager[Suite | readers.Readers | rates.Rates | growth.Growth]
 
 SUITES: dict[str, Callable[[Path, argparse.Namespace], Runs]] = {
     "listing": _listing,
     "plans": _plans,
     "readers": _readers,
+    "rates": _rates,
     "start": _start,
     "growth": _growth,
 }

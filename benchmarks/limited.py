@@ -12,9 +12,8 @@ import json
 import sys
 
 from benchmarks.fleet import Fleet
+from benchmarks.wire import Send, answer, number_after, serve
 
-_END = b"\r\n\r\n"
-_HEAD = b"HTTP/1.1 %d Words\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n"
 _PAGE = 100
 
 
@@ -66,51 +65,21 @@ class Limited:
         document["etag"] = f"{int(document['etag']) + 1}"
         return json.dumps(document).encode()
 
-
-class _Connection(asyncio.Protocol):
-    def __init__(self, service: Limited) -> None:
-        self._service = service
-        self._received = b""
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, body = self._received.partition(_END)
-        _, _, length = head.lower().partition(b"content-length: ")
-        if end and len(body) >= int(length.split(b"\r")[0] or 0):
-            self._received = b""
-            self._answer(*head.split(b" ", 2)[:2], body)
-
-    def _answer(self, method: bytes, path: bytes, body: bytes) -> None:
-        service, loop = self._service, asyncio.get_running_loop()
+    def answer(self, head: bytes, body: bytes, send: Send) -> None:
+        """Answer a request: a write after its while, anything else at once."""
+        method, path = head.split(b" ", 2)[:2]
         if method == b"PATCH":
-            if service.admits(loop.time()):
-                document = service.patch(path.split(b"?")[0].rsplit(b"/", 1)[1].decode(), body)
-                loop.call_later(service.wait_s, self._send, 200, document)
+            loop = asyncio.get_running_loop()
+            if self.admits(loop.time()):
+                document = self.patch(path.split(b"?")[0].rsplit(b"/", 1)[1].decode(), body)
+                loop.call_later(self.wait_s, send, answer(document))
             else:
-                self._send(429, b"{}", b"Retry-After: 1\r\n")
+                send(answer(b"{}", b"Retry-After: 1\r\n", status=429))
         elif path == b"/control/figures":
-            self._send(200, json.dumps(service.figures()).encode())
+            send(answer(json.dumps(self.figures()).encode()))
         else:
-            _, found, first = path.partition(b"skiptoken=")
-            self._send(200, service.page(int(first) if found else 0))
-
-    def _send(self, status: int, body: bytes, more: bytes = b"") -> None:
-        if self._transport is not None:
-            self._transport.write(_HEAD % (status, len(body), more) + body)
-
-
-async def main(devices: int, per_s: float, wait_s: float) -> None:
-    service = Limited(devices, per_s, wait_s)
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(service), "127.0.0.1", 0)
-    service.port = server.sockets[0].getsockname()[1]
-    print(service.port, flush=True)
-    await server.serve_forever()
+            send(answer(self.page(number_after(b"skiptoken=", path, 0))))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]) / 1000))
+    asyncio.run(serve(Limited(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]) / 1000)))

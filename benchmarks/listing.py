@@ -117,7 +117,7 @@ def _changed(place: Place, name: str, share: float, again: Mapping[str, Command]
 
 
 def bounds(devices: int) -> list[Bound]:
-    """Return what issue 6 asks for at this size."""
+    """Return what is wanted at this size."""
     sync, wanted = (lambda case: (case, FLEETSYNC)), 2.3 if devices >= 1_000_000 else 2.0
     return [
         Bound(metric="cpu_s", of=sync(FIRST), to=(FIRST, FLOOR), most=1.5),

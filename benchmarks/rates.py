@@ -1,12 +1,10 @@
-"""Writing: how much of a permitted rate `fleetsync apply` uses, and how often it is refused, at a service with a limit.
+"""Writing: how much of a permitted rate `fleetsync apply` uses, and how often it is refused, at a service with a limit."""
 
-python -m benchmarks.rates [RATE:MILLISECONDS ...]
-"""
-
+import contextlib
 import json
 import sys
-import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.contest import measured
@@ -51,19 +49,29 @@ def run(folder: Path, per_s: int, wait_ms: int) -> str:
     return f"| {' | '.join(cells)} | {spent.cpu_s / devices * 1000:.2f} |{'' if fine else ' **missed**'}"
 
 
-def table(cases: tuple[tuple[int, int], ...] = CASES) -> str:
-    """Run all cases and return their table, as Markdown."""
-    lines = [
-        "### `fleetsync apply` at a permitted rate",
-        "",
-        "| rate | latency | writes | of the rate | 429 | CPU ms per write |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    with tempfile.TemporaryDirectory(prefix="fleetsync-bench-") as folder:
-        lines += [run(Path(folder) / f"{per_s}-{wait_ms}", per_s, wait_ms) for per_s, wait_ms in cases]
-    return "\n".join([*lines, "", "At least 0.97 of the rate and no 429 is what is wanted.", ""])
+class Rates:
+    """All rates and latencies, one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines: list[str] = []
+
+    def run(self, _rounds: int) -> None:
+        """Run them, once: what is measured is a share, which needs no other to be compared with."""
+        self._lines = [run(self._folder / f"{per_s}-{wait_ms}", per_s, wait_ms) for per_s, wait_ms in CASES]
+
+    def table(self) -> str:
+        """Return what came of it, as Markdown."""
+        head = [
+            "### `fleetsync apply` at a permitted rate",
+            "",
+            "| rate | latency | writes | of the rate | 429 | CPU ms per write |",
+            "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        return "\n".join([*head, *self._lines, "", "At least 0.97 of the rate and no 429 is what is wanted.", ""])
 
 
-if __name__ == "__main__":
-    chosen = tuple((int(a), int(b)) for a, _, b in (one.partition(":") for one in sys.argv[1:]))
-    print(table(chosen or CASES))
+@contextlib.contextmanager
+def suite(folder: Path) -> Iterator[Rates]:
+    """Give the contest of a rate with itself."""
+    yield Rates(folder)

@@ -108,7 +108,7 @@ class Page:
         self,
         *,
         resources: Sequence[Resource],
-        next: Cursor | None,  # noqa: A002 -- the contract's own word
+        next: Cursor | None,  # noqa: A002 - the contract's own word
         unreadable: Sequence[Unreadable] = (),
     ) -> None:
         self.ids: Sequence[str] = [one.id for one in resources]

@@ -12,7 +12,7 @@ async def to_its_end(work: Awaitable[T]) -> T:
 
     What `work` raises comes before a cancellation.
     """
-    task = asyncio.ensure_future(work)  # noqa: TID251 -- a task that is waited for here, or the future that it is
+    task = asyncio.ensure_future(work)  # noqa: TID251 - a task that is waited for here, or the future that it is
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

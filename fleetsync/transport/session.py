@@ -46,7 +46,7 @@ def open_session(
     )
     # aiohttp repeats GET, PUT and DELETE by itself when a connection dies after sending, and has no public switch
     # for it. A PUT that was applied twice was seen at a server (3.14.5); tests/transport/test_session.py counts.
-    session._retry_connection = False  # noqa: SLF001 -- see above
+    session._retry_connection = False  # noqa: SLF001 - see above
     return session
 
 

@@ -50,7 +50,7 @@ def start_in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
     def work() -> None:
         try:
             settle = partial(future.set_result, function())
-        except BaseException as error:  # noqa: BLE001 -- whatever it is, it belongs to the one who waits
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who waits
             settle = partial(future.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             loop.call_soon_threadsafe(lambda: future.done() or settle())

@@ -22,7 +22,7 @@ class _Queue:
         future, function = asked
         try:
             result = function()
-        except BaseException as error:  # noqa: BLE001 -- it belongs to the one who waits
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
             future.set_exception(error)
         else:
             future.set_result(result)

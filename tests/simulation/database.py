@@ -41,7 +41,7 @@ class Queue:
     def _do(self, future: "asyncio.Future[Any]", function: Callable[[], Any]) -> None:
         try:
             result = self.around(function)
-        except BaseException as error:  # noqa: BLE001 -- it belongs to the one who waits
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
             future.set_exception(error)
         else:
             future.set_result(result)
