@@ -1,4 +1,4 @@
-"""Writing: how much of a permitted rate `fleetsync apply` uses, and how often it is refused, at a service with a limit."""
+"""How much of a permitted rate `fleetsync apply` uses at a service with a limit, and how often it is refused."""
 
 import contextlib
 import json
