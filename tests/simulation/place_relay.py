@@ -86,7 +86,7 @@ class Relay(Place):
 
     def meet(self, others: Sequence[Place]) -> None:
         hubs = [one for one in others if isinstance(one, Hub)]
-        if hubs and self.random.random() < 0.8:
+        if hubs and (self.random.random() < 0.8 or self.is_small):
             self.hub, self.mute = hubs[0], ""
             self.paths = self.paths[-1:]
             self.recover()
