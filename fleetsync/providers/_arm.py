@@ -293,6 +293,6 @@ def _standing(state: str | None) -> Standing:
 def _state_of(body: bytes) -> str | None:
     try:
         document = msgspec.json.decode(body, type=_Stated | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return document.properties.provisioning_state if document is not None and document.properties else None
