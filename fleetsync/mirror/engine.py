@@ -70,7 +70,7 @@ class ReplacedMirrorError(BrokenMirrorError):
     exit_code = 78
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Asked:
     """A piece of work that waits for a transaction, and what came of it."""
 
@@ -245,12 +245,18 @@ def rollback(begun: RootTransaction) -> None:
 
 
 def transact(connection: Connection, pieces: Sequence[_Asked]) -> None:
-    """Do pieces of work in one transaction, or each in its own where that fails. Runs in the writer's thread."""
+    """Do pieces of work in one transaction, or each in its own where that fails. Runs in the writer's thread.
+
+    Where the database itself fails it raises at once: nothing is tried again, and what was not done stays so.
+    """
     on = Statements(connection)
     try:
         with connection.begin():
             results = [piece.work(on) for piece in pieces]
-    except Exception as error:  # noqa: BLE001 - it belongs to the one who asked
+    except Exception as error:
+        if _is_the_end(error):
+            raise
+        # It belongs to the one who asked.
         if len(pieces) > 1:
             for piece in pieces:
                 transact(connection, [piece])
@@ -376,6 +382,12 @@ def translated(path: Path) -> Any:
         raise _class_of(error.orig)(told(path, error.orig)) from error
     except sqlite3.Error as error:
         raise _class_of(error)(told(path, error)) from error
+
+
+def _is_the_end(error: BaseException) -> bool:
+    """Say whether nothing may go on with the connection on which this was raised."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, MemoryError) or _class_of(cause) is BrokenMirrorError
 
 
 def _class_of(error: BaseException | None) -> type[MirrorError]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from fleetsync.errors import MirrorError
-from fleetsync.mirror.engine import Statements, Writer, open_writer
+from fleetsync.mirror.engine import BrokenMirrorError, Statements, Writer, open_writer
 
 
 @pytest.fixture(name="writer")
@@ -98,3 +98,58 @@ async def test_who_leads_and_is_cancelled_does_it_for_the_others_still(writer: W
     leads.cancel()
     assert await follows == 20
     assert numbers(writer)[-1] == 2
+
+
+def failing_once(code: int, *, from_try: int = 1) -> object:
+    """Return work that fails once, the try `from_try`, as the database itself does."""
+    tries: list[int] = []
+
+    def fail(on: Statements) -> None:
+        tries.append(1)
+        if len(tries) == from_try:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = code
+            raise error
+        if len(tries) < from_try:
+            raise ValueError("no")
+
+    return fail
+
+
+@pytest.mark.parametrize("from_try", [1, 2])
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CORRUPT])
+async def test_when_the_database_fails_under_many_nothing_is_tried_again(
+    writer: Writer, code: int, from_try: int
+) -> None:
+    asked = await all_of(writer, adding(1, []), failing_once(code, from_try=from_try), adding(2, []))
+    assert all(isinstance(one, BrokenMirrorError) for one in asked)
+    assert writer.is_broken
+    assert 2 not in numbers(writer)
+
+
+async def test_memory_that_runs_out_under_many_breaks_it_for_all(writer: Writer) -> None:
+    tries: list[int] = []
+
+    def fail(on: Statements) -> None:
+        tries.append(1)
+        raise MemoryError
+
+    asked = await all_of(writer, adding(1, []), fail, adding(2, []))
+    assert all(isinstance(one, BrokenMirrorError) for one in asked)
+    assert (tries, numbers(writer)) == ([1], [])
+
+
+async def test_who_is_cancelled_takes_no_one_with_the_same_work_with_him(writer: Writer) -> None:
+    done: list[int] = []
+
+    def work(on: Statements) -> int:
+        done.append(1)
+        return 7
+
+    async with writer.transaction():
+        asked = [asyncio.ensure_future(writer.together(work)) for _ in range(2)]
+        await asyncio.sleep(0)
+        asked[1].cancel()
+        await asyncio.sleep(0)
+    assert await asked[0] == 7
+    assert done == [1]
