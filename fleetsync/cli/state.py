@@ -158,7 +158,7 @@ def _waits_for(row: dict[str, Any]) -> str | None:
         case "throttled":
             return "the service to take requests again"
         case "down":
-            return "the service to answer again"
+            return "the service to answer again" if row["fault"] else "its next cycle: see the error"
         case "never":
             return "its first complete listing"
         case _:

@@ -12,6 +12,7 @@ from fleetsync.core.safety import Showing, check_listing
 from fleetsync.errors import (
     AuthError,
     InvalidResponseError,
+    NotYetError,
     ResourceError,
     SourceError,
     TransientError,
@@ -95,11 +96,12 @@ async def list_type(source: Source, spec: TypeSpec, mirror: Mirror, cycle: Cycle
     Raises:
         SourceError: it was cut short. What came before is stored; where the service said nothing of the listing, it is
             left to be gone on with.
+        NotYetError: what it depends on is not known yet; likewise.
     """
     going = await mirror.listings.begin(source.name, spec, cycle)
     try:
         await _drain(source, going, mirror, means)
-    except SourceError as error:
+    except (SourceError, NotYetError) as error:
         if _says_nothing(error):
             await mirror.listings.cut(going, str(error))
             raise
@@ -111,9 +113,10 @@ async def list_type(source: Source, spec: TypeSpec, mirror: Mirror, cycle: Cycle
     return going
 
 
-def _says_nothing(error: SourceError) -> bool:
-    """Say whether it says nothing of the listing: nobody answered, or nobody was let in."""
-    return isinstance(error, TransientError) or (isinstance(error, AuthError) and error.status != _FORBIDDEN)
+def _says_nothing(error: SourceError | NotYetError) -> bool:
+    """Say whether it says nothing of the listing: nobody answered, was let in, or was asked at all."""
+    was_let_in = not isinstance(error, AuthError) or error.status == _FORBIDDEN
+    return isinstance(error, TransientError | NotYetError) or not was_let_in
 
 
 async def _drain(source: Source, going: Listing, mirror: Mirror, means: Means) -> None:

@@ -184,6 +184,14 @@ def test_status_says_what_a_source_waits_for(synced: Bench) -> None:
     assert synced.json("status")["sources"][0]["waits_for"] == "`fleetsync resume central`"
 
 
+def test_status_does_not_blame_the_service_where_nothing_is_wrong_with_it(synced: Bench) -> None:
+    with contextlib.closing(sqlite3.connect(synced.database)) as connection:
+        connection.execute("UPDATE source SET state = 'down', error = 'which devices hub has is not known'")
+        connection.commit()
+
+    assert "central: waits for its next cycle: see the error" in synced.done("status")
+
+
 def test_status_says_what_is_wrong_with_a_source_since_when_and_when_it_is_asked_again(synced: Bench) -> None:
     now = datetime.datetime.now(datetime.UTC)
     since, probe_at = (text_of(now + datetime.timedelta(minutes=minutes)) for minutes in (-90, 5))

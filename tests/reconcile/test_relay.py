@@ -177,6 +177,8 @@ async def test_devices_come_and_go_with_the_hub(make: Callable[..., Rig]) -> Non
         refused = await rig.cycle()
         assert "which devices hub has is not known" in str(refused.error)
         assert not refused.complete
+        [(told,)] = rig.rows("SELECT error FROM listings WHERE source = 'plant'")
+        assert "which devices hub has is not known" in told
         await hub_has(rig, mirror, list(rig.cloud.hub.state.registry.ids))
         assert (await rig.cycle()).complete
         first = next(iter(rig.cloud.hub.state.registry))
