@@ -112,7 +112,7 @@ def fleetsync(
 ) -> None:
     """Mirror Azure device fleets into local SQL and apply declared desired state, carefully.
 
-    Exit codes: 0 fine, 1 failed, 2 usage, 75 try later, 78 configuration.
+    Exit codes: 0 fine, 1 failed, 2 usage, 3 changes wait (`plan --exit-code`), 75 try later, 78 configuration.
     """
     clock = context.obj if context.obj is not None else SystemClock()  # tests bring their own
     context.obj = Invocation(config=config, debug=debug, clock=clock)
