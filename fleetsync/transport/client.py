@@ -121,7 +121,7 @@ class Client:
             trace_request_ctx=departure,
         ) as answer:
             took_s = departure.ago_s
-            headers = {name.lower(): value for name, value in answer.headers.items()}
+            headers = {name.lower(): _text(value) for name, value in answer.headers.items()}
             body = await self._read(request, answer)
             return Response(status=answer.status, headers=headers, body=body, took_s=took_s)
 
@@ -190,6 +190,11 @@ def _terminal(message: str, response: Response, fault: Fault | None, told: _Told
 def _name(request: Request) -> str:
     """Return method and path; a query may hold what is nobody's business."""
     return f"{request.method} {shown(URL(request.url, encoded=True).raw_path)}"
+
+
+def _text(value: str) -> str:
+    """Return a header's value as text that can be stored: the library lets bytes through that are no UTF-8."""
+    return value.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _host(url: str) -> str:

@@ -52,6 +52,12 @@ async def test_the_answer_comes_back_whole_with_lower_case_headers():
     assert server.header("authorization") is None
 
 
+async def test_headers_that_are_no_utf_8_come_back_as_text_that_can_be_stored():
+    said = answer(200, b"{}", "x-ms-request-id: aXb", 'ETag: "é"').replace(b"aXb", b"a\xffb")
+    response, _ = await send(said)
+    assert (response.request_id, response.headers["etag"]) == ("a\ufffdb", '"é"')
+
+
 async def test_a_request_goes_out_as_it_is():
     path = "/a%2Fb/%C3%A9%20'()@:+/..%2f/;x?$skip=%2524a&b=[]{}|&c=%zz&&=+%20"
     _, server = await send(
