@@ -1,5 +1,6 @@
 """The connection that writes, and the one thread that works with it."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,7 @@ class WriterThread(aiosqlite.Connection):
         connector = partial(sqlite3.connect, path, check_same_thread=False, isolation_level=None)
         super().__init__(connector, _ROWS_AT_ONCE)
         self._thread.daemon = True  # a file system that hangs does not keep the process
+        self._ended: asyncio.Future[None] | None = None
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -39,9 +41,20 @@ class WriterThread(aiosqlite.Connection):
         done: T = await to_its_end(self._execute(function))  # type: ignore[no-untyped-call]  # aiosqlite's own
         return done
 
+    def stop(self) -> asyncio.Future[None] | None:
+        """Let the thread end; aiosqlite does that by itself where the connection cannot be made."""
+        self._ended = super().stop()
+        return self._ended
+
+    async def close(self) -> None:
+        """Close the connection, and wait for the thread, which would speak to a loop that is no more."""
+        await super().close()
+        if self._ended is not None:
+            await self._ended
+
     async def abandon(self) -> None:
         """Let the thread end, and leave the connection as it is."""
         self._connection = None
-        ended = self.stop()
-        if ended is not None:
-            await ended
+        if self._ended is None:
+            self.stop()
+        await self.close()

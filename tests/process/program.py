@@ -36,6 +36,7 @@ class Ended:
     @property
     def line(self) -> str:
         """Return the one line on standard error; there may be no other."""
+        assert self.err.count("\n") == 1, self.err
         (line,) = self.err.splitlines()
         return line
 
