@@ -160,9 +160,11 @@ def error_of(request: Request, response: Response, now: datetime.datetime) -> So
         return QuotaSpentError(message, sent=False, retry_after_s=next_day_s(response.headers, now), **told)
     is_own = code is not None and response.headers.get("content-type", "").startswith(_PROBLEM)
     sent = _DEVICE_FAULTS.get((status, code or ""))
-    if sent is not None and is_own:
+    # Who fails and names a time to come back at speaks for all devices.
+    is_for_all = status >= HTTPStatus.INTERNAL_SERVER_ERROR and "retry-after" in response.headers
+    if sent is not None and is_own and not is_for_all:
         return DeviceFaultError(message, sent=sent, **told)
-    if request.is_relayed and not is_own and _may_be_a_device_s(response):
+    if request.is_relayed and not is_own and not is_for_all and _may_be_a_device_s(response):
         # A service passes on no header by which a 401 asks for a token.
         return DeviceFaultError(message, status=status, request_id=told["request_id"])
     wait_s = retry_after_s(response.headers, now)

@@ -384,3 +384,17 @@ async def test_cancelling_passes():
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+
+
+@pytest.mark.parametrize(("header", "error"), [((), DeviceFaultError), (("Retry-After: 7",), ServerFaultError)])
+@pytest.mark.parametrize("body", [b"<html>", b'{"errorCode": 1001, "title": "x", "status": 504, "detail": "y"}'])
+async def test_of_what_a_relay_passes_on_only_what_names_a_time_is_about_all_devices(header, error, body):
+    with pytest.raises(error) as caught:
+        await send(answer(504, body, PROBLEM, *header), request=lambda server: get(server, is_relayed=True))
+    assert type(caught.value) is error
+
+
+async def test_a_device_that_is_not_connected_is_not_gone_whatever_else_is_said():
+    body = b'{"errorCode": 1000, "title": "x", "status": 404, "detail": "y"}'
+    with pytest.raises(DeviceFaultError):
+        await send(answer(404, body, PROBLEM, "Retry-After: 7"), request=lambda server: get(server, is_relayed=True))
