@@ -18,26 +18,37 @@ _DISK: Mapping[str, tuple[int, str, str]] = {
 }
 
 
+def _fail_at(call: str, error: Callable[[], Exception | None], mischief: Any, name: str, place: Place) -> None:
+    """Let calls of the database of one sort fail for a while, whenever `error` gives one."""
+
+    def fail(what: str) -> None:
+        if what == call and (failed := error()) is not None:
+            mischief.count(name)
+            for one in mischief.world.places:
+                one.troubled_s = mischief.world.agenda.now_s
+            raise failed
+
+    def cure() -> None:
+        mischief.world.before_database.remove(fail)
+        mischief.world.agenda.after(60.0, lambda: mischief.excuses.remove(MirrorError))
+
+    mischief.world.before_database.append(fail)
+    mischief.excuses.append(MirrorError)
+    mischief.later(1.2 * place.interval_s, cure)
+
+
 def _disk(code: int, text: str, call: str) -> Begin:
     def begin(mischief: Any, name: str, place: Place) -> None:
         chance = mischief.random.choice((0.05, 0.5, 1.0))
 
-        def fail(what: str) -> None:
-            if what == call and mischief.random.random() < chance:
-                error = sqlite3.OperationalError(text)
-                error.sqlite_errorcode = code
-                mischief.count(name)
-                for one in mischief.world.places:
-                    one.troubled_s = mischief.world.agenda.now_s
-                raise error
+        def error() -> Exception | None:
+            if mischief.random.random() >= chance:
+                return None
+            failed = sqlite3.OperationalError(text)
+            failed.sqlite_errorcode = code
+            return failed
 
-        def cure() -> None:
-            mischief.world.before_database.remove(fail)
-            mischief.world.agenda.after(60.0, lambda: mischief.excuses.remove(MirrorError))
-
-        mischief.world.before_database.append(fail)
-        mischief.excuses.append(MirrorError)
-        mischief.later(1.2 * place.interval_s, cure)
+        _fail_at(call, error, mischief, name, place)
 
     return begin
 
@@ -157,20 +168,7 @@ def _block(mischief: Any, name: str, _place: Place) -> None:
 def _memory(mischief: Any, name: str, place: Place) -> None:
     """The database has none any more, for a moment or two; whoever ends by that is started again."""
 
-    def fail(what: str) -> None:
-        if what == "execute" and mischief.random.random() < 0.02:
-            mischief.count(name)
-            for one in mischief.world.places:
-                one.troubled_s = mischief.world.agenda.now_s
-            raise MemoryError
-
-    def cure() -> None:
-        mischief.world.before_database.remove(fail)
-        mischief.world.agenda.after(60.0, lambda: mischief.excuses.remove(MirrorError))
-
-    mischief.world.before_database.append(fail)
-    mischief.excuses.append(MirrorError)
-    mischief.later(1.2 * place.interval_s, cure)
+    _fail_at("execute", lambda: MemoryError() if mischief.random.random() < 0.02 else None, mischief, name, place)
 
 
 @mischief_of(19, "a listing that takes very long", suits=lambda place: place.has_lists)
