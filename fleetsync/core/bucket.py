@@ -6,6 +6,8 @@ queue in the order in which they came and none polls.
 
 from dataclasses import dataclass, replace
 
+_SLACK_S = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
@@ -25,6 +27,17 @@ class Rate:
 def rate_of(per_s: float) -> Rate:
     """Return the rate with the default burst: a tenth of a second's worth, at least 1."""
     return Rate(per_s=per_s, burst=max(1.0, per_s / 10))
+
+
+def evened(rate: Rate) -> Rate:
+    """Return the rate to send at, with a burst that a service with the same bucket takes also when it comes late.
+
+    While a burst is on its way, our bucket earns the next tokens and the service's, still full, earns none: who uses
+    all of them is refused by as much as the burst was late. So 50 ms worth is left for the way, except for what
+    makes up for 50 ms that we slept too long: that part of the rate would be lost.
+    """
+    slack = _SLACK_S * rate.per_s
+    return replace(rate, burst=max(min(rate.burst, 1.0 + slack), rate.burst - slack))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from fleetsync.clock import Clock
-from fleetsync.core.bucket import Rate, drained, empty_bucket, give_back, refill, take
+from fleetsync.core.bucket import Rate, drained, empty_bucket, evened, give_back, refill, take
 from fleetsync.core.duration import lasting
 from fleetsync.core.pace import (
     StoredPace,
@@ -180,7 +180,7 @@ class Gate:
         while True:
             await self._opened.wait()
             now_s = self._clock.monotonic_s()
-            bucket, wait_s = take(self._bucket, self.learned, now_s=now_s)
+            bucket, wait_s = take(self._bucket, evened(self.learned), now_s=now_s)
             left_s = max(bucket.at_s + wait_s, self._pace.held_until_s) - now_s
             if left_s <= _INSTANT_S:
                 self._bucket = bucket

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.core.bucket import Bucket, Rate, drained, empty_bucket, give_back, rate_of, refill, take
+from fleetsync.core.bucket import Bucket, Rate, drained, empty_bucket, evened, give_back, rate_of, refill, take
 
 TWICE = Rate(per_s=2.0, burst=3.0)
 
@@ -49,6 +49,14 @@ def test_draining_forgives_no_debt():
 def test_the_default_burst_is_a_tenth_of_a_second_and_at_least_one():
     assert (rate_of(60.0).burst, rate_of(2.0).burst) == (6.0, 1.0)
     assert str(rate_of(60.0)) == "60/s burst 6"
+
+
+@pytest.mark.parametrize(
+    ("per_s", "burst", "sent"),
+    [(1000.0, 100.0, 51.0), (100.0, 10.0, 6.0), (10.0, 1.0, 1.0), (25.0, 250.0, 248.75), (1.0, 5.0, 4.95)],
+)
+def test_fifty_milliseconds_of_a_burst_are_left_for_the_way_and_as_many_for_sleeping_too_long(per_s, burst, sent):
+    assert evened(Rate(per_s=per_s, burst=burst)) == Rate(per_s=per_s, burst=sent)
 
 
 @pytest.mark.parametrize(("per_s", "burst"), [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.5), (float("nan"), 1.0)])
