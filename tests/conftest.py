@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-import structlog
+
+from fleetsync import log
 
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> Iterator[None]:
     """Undo what a command that ran in this process did to the log: it belongs to the process."""
-    structlog.reset_defaults()
+    log.reset()
     yield
-    structlog.reset_defaults()
+    log.reset()

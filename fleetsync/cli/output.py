@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from fleetsync.log import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -29,8 +31,6 @@ def escaped(text: str) -> str:
     """Return a text from outside so that it stays on its line and no terminal obeys it."""
     if text.isprintable():
         return text
-    from fleetsync.log import printable  # late: it brings a library along that most commands do without
-
     return printable(text)
 
 

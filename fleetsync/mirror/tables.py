@@ -20,7 +20,6 @@ from sqlalchemy import (
     text,
     types,
 )
-from sqlalchemy.dialects import postgresql
 
 from fleetsync.core.counts import COUNTS
 
@@ -56,7 +55,17 @@ def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
-JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
+class _Jsonb(types.UserDefinedType[str]):
+    """The type of PostgreSQL: its own dialect, which takes long to load, is not needed for a name."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_more: object) -> str:
+        """Return its name."""
+        return "JSONB"
+
+
+JSON = Text().with_variant(_Jsonb(), "postgresql")
 
 metadata = MetaData()
 

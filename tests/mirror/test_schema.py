@@ -16,6 +16,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 import fleetsync
 from fleetsync.core.kind import Column, ColumnType
@@ -439,3 +441,9 @@ def test_a_backup_that_cannot_be_made_says_why(tmp_path: Path, database: Path) -
 
 def test_a_kind_whose_types_have_no_column_of_a_shared_view_shows_null_there() -> None:
     assert views([KIND]).keys() == COLUMNS.keys()
+
+
+def test_documents_are_jsonb_for_postgresql() -> None:
+    assert "document JSONB NOT NULL" in str(
+        CreateTable(metadata.tables["resource"]).compile(dialect=postgresql.dialect())
+    )

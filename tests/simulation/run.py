@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import aiosqlite.core
 import pytest
-import structlog
 
 from fleetsync import log
 from fleetsync.mirror import engine
@@ -130,7 +129,7 @@ def stage() -> Iterator[Stage]:
         try:
             yield made
         finally:
-            structlog.reset_defaults()
+            log.reset()
             logging.disable(logging.NOTSET)
             sys.stdout.flush()
 
