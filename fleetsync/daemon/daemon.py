@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from fleetsync.config.settings import SourceSettings
+from fleetsync.core.kind import reads_of
 from fleetsync.core.schedule import retry_pause_s
 from fleetsync.daemon import systemd
 from fleetsync.daemon.health import Health
@@ -19,7 +20,7 @@ from fleetsync.daemon.turns import Turn
 from fleetsync.daemon.work import Command, MakeJob, Reply, Work
 from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.log import get_log
-from fleetsync.reconcile.cycle import Job
+from fleetsync.reconcile.cycle import Done, Job
 from fleetsync.reconcile.progress import Report
 from fleetsync.tasks import together
 
@@ -46,6 +47,7 @@ class Daemon:
             clock=parts.clock,
             heartbeats=Heartbeats(parts.clock),
             health=Health(lambda text: self._notify(systemd.status(text))),
+            listed=self._let_follow,
         )
         self._turns: defaultdict[str, Turn] = defaultdict(Turn)
         self._jobs: dict[str, MakeJob] = {name: partial(_not_connected, name) for name in orders.sources}
@@ -53,19 +55,13 @@ class Daemon:
         self._group = asyncio.TaskGroup()
         self._stop_asked = asyncio.Event()
         self._reload_asked = asyncio.Event()
-        self._work = Work(self._jobs, parts.mirror, turns=self._turns, rates=parts.rates)
+        self._work = Work(self._jobs, parts.mirror, turns=self._turns, rates=parts.rates, ended=self._hear)
 
     async def carry_out(self, command: Command, report: Report) -> Reply:
         """Do a command, between the daemon's own cycles, and return what became of it; it raises nothing."""
         if self._stop_asked.is_set():
             return Reply(error="the daemon stops; nothing was done: try again", exit_code=NotYetError.exit_code)
-        reply = await self._work.carry_out(command, report)
-        for one in reply.sources:
-            if one.complete and one.error is None and self._around.health.is_wrong(one.source):
-                # It is well: that need not wait for the next probe, nor do the cycles after this one.
-                self._around.health.note(one.source)
-                self._turns[one.source].end_rest()
-        return reply
+        return await self._work.carry_out(command, report)
 
     def stop(self) -> None:
         """Let `run` come to its end."""
@@ -172,6 +168,23 @@ class Daemon:
         await asyncio.wait({self._tasks[name]})
         del self._tasks[name], self._jobs[name], self._turns[name]
         self._around.heartbeats.release(name)
+
+    def _hear(self, job: Job, done: Done) -> None:
+        """Take what the cycle of a command found for news, as if it had been the daemon's own."""
+        name, health = done.source, self._around.health
+        was_wrong = health.is_wrong(name)
+        health.note(name, *done.errors)
+        if job.circuit.wait_s or (was_wrong and not done.errors):
+            # It is well, or left alone: the next cycle comes at the interval from now, or with the probe.
+            self._turns[name].end_rest(is_due=False)
+        if done.complete:
+            self._let_follow(name)
+
+    def _let_follow(self, name: str) -> None:
+        """Let those go on at once who only waited until this source was listed."""
+        for other, settings in self._orders.sources.items():
+            if name in reads_of(settings.own) and self._around.health.is_waiting(other):
+                self._turns[other].end_rest(is_due=True)
 
     # Another configuration
 

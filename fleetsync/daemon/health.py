@@ -2,9 +2,11 @@
 
 import datetime
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from fleetsync.core.breaker import FaultClass
 from fleetsync.core.words import counted
-from fleetsync.errors import FleetsyncError, MirrorError
+from fleetsync.errors import FleetsyncError, MirrorError, NotYetError
 from fleetsync.log import get_log
 from fleetsync.mirror.wal import LARGE_WAL_BYTES
 from fleetsync.reconcile.endings import source_fault_of, state_of
@@ -12,12 +14,21 @@ from fleetsync.reconcile.endings import source_fault_of, state_of
 _WARNINGS_DAYS = (0, 1, 7, 30)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wrong:
+    """What is wrong with a source; where it `waits`, nothing but that something else is not there yet."""
+
+    reason: str
+    fault: FaultClass | None
+    waits: bool
+
+
 class Health:
     """What is wrong with which source. `tell` gets one line about the whole, whenever that changes."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._wrong: dict[str, str] = {}
+        self._wrong: dict[str, _Wrong] = {}
         self._unrecorded: dict[str, str] = {}
         self._said_days: dict[str, int | None] = {}
         self._refused: str | None = None
@@ -38,13 +49,13 @@ class Health:
         before = self._wrong.pop(source, None)
         self._unrecorded.pop(source, None)
         if errors:
-            self._wrong[source] = reason = reason_of(errors)
+            wrong = self._wrong[source] = _wrong(errors)
             if unrecorded := [str(error) for error in errors if isinstance(error, MirrorError)]:
                 self._unrecorded[source] = unrecorded[0]
-            if before != reason:
-                fault = next(filter(None, map(source_fault_of, errors)), None)
-                said = {"fault": fault.value} if fault else {}
-                get_log(source=source).error("source.down", error="; ".join(map(str, errors)), reason=reason, **said)
+            if before != wrong:
+                said = {"fault": wrong.fault.value} if wrong.fault else {}
+                text = "; ".join(map(str, errors))
+                get_log(source=source).error("source.down", error=text, reason=wrong.reason, **said)
         elif before is not None:
             get_log(source=source).info("source.up")
         self._say()
@@ -52,6 +63,10 @@ class Health:
     def is_wrong(self, source: str) -> bool:
         """Say whether something is wrong with a source."""
         return source in self._wrong
+
+    def is_waiting(self, source: str) -> bool:
+        """Say whether a source waits for something that is not there yet, such as the listing of another."""
+        return source in self._wrong and self._wrong[source].waits
 
     def note_end(self, source: str, until: datetime.datetime | None, now: datetime.datetime) -> None:
         """Warn 30, 7 and 1 days before what a source signs in with ends, and when it has; each once."""
@@ -88,7 +103,7 @@ class Health:
     def text(self) -> str:
         """One line about the whole."""
         parts = [counted(len(self._sources), "source")]
-        parts += [f"{name} {reason}" for name, reason in sorted(self._wrong.items())]
+        parts += [f"{name} {wrong.reason}" for name, wrong in sorted(self._wrong.items())]
         # What cannot be stored is in no view either.
         parts += sorted(set(self._unrecorded.values()))
         if self._refused is not None:
@@ -96,6 +111,11 @@ class Health:
         return "; ".join(parts)
 
 
-def reason_of(errors: Sequence[FleetsyncError]) -> str:
-    """Return the sort of errors, in a word; the same words as in the view `sources`, and one more."""
-    return "unrecorded" if any(isinstance(error, MirrorError) for error in errors) else state_of(errors)
+def _wrong(errors: Sequence[FleetsyncError]) -> _Wrong:
+    """Return of what sort errors are: in a word, those of the view `sources` and one more, and by fault class."""
+    is_unrecorded = any(isinstance(error, MirrorError) for error in errors)
+    return _Wrong(
+        reason="unrecorded" if is_unrecorded else state_of(errors),
+        fault=next(filter(None, map(source_fault_of, errors)), None),
+        waits=any(isinstance(error, NotYetError) for error in errors),
+    )

@@ -68,6 +68,8 @@ class Surroundings:
     clock: Clock
     heartbeats: Heartbeats
     health: Health
+    listed: Callable[[str], None]
+    """Called with the name of a source after every cycle in which it was listed completely."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +95,24 @@ class Loop:
     async def run(self) -> None:
         """Go on until there are no more turns. What goes wrong in a cycle is noted and tried again later."""
         wait_s = first_pause_s(self._charge.settings.interval_s, self._around.clock.jitter())
-        wait_s = max(wait_s, self._charge.circuit.wait_s)
+        if (error := self._charge.circuit.error) is not None:
+            # An earlier process found that: this one says it as well, and waits for the probe.
+            self._around.health.note(self._name, error)
+            wait_s = max(wait_s, self._charge.circuit.wait_s)
         while True:
             while not await self._rested(wait_s):
                 wait_s = self._pause_s(None)
             done = await attempt(self._cycle(), source=self._name)
             if self._turn.is_ending:
                 return
-            errors = [done] if isinstance(done, FleetsyncError) else [trouble.error for trouble in done.troubles]
+            errors = [done] if isinstance(done, FleetsyncError) else done.errors
             self._around.health.note(self._name, *errors)
+            if isinstance(done, Done) and done.complete:
+                self._around.listed(self._name)
             wait_s = self._pause_s(errors[0] if errors else None)
 
     async def _rested(self, wait_s: float) -> bool:
-        """Wait until the next cycle is due; return whether it is: a command may have done it meanwhile."""
+        """Wait until the next cycle is due; return whether it is: what happens meanwhile may change when."""
         around = self._around
         around.heartbeats.expect(self._name, wait_s)
         await attempt(self._note_times(wait_s), source=self._name)

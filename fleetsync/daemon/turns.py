@@ -18,6 +18,7 @@ class Turn:
         self._holder: asyncio.Task[object] | None = None
         self._woken = asyncio.Event()
         self._rest: asyncio.Task[None] | None = None
+        self._is_due = False
         self.is_ending = False
         self.on_step: Callable[[], None] = _nothing
         """Called at every step that a cycle reports, whoever began it."""
@@ -62,15 +63,16 @@ class Turn:
             self._holder.cancel()
 
     async def rested(self, clock: Clock, seconds: float) -> bool:
-        """Wait between two cycles; return whether nobody put an end to that (`end_rest`)."""
+        """Wait between two cycles; return whether the next one is due by now: see `end_rest`."""
+        self._is_due = True
         async with together() as group:
-            self._rest = rest = group.create_task(clock.sleep(seconds))
-        return not rest.cancelled()
+            self._rest = group.create_task(clock.sleep(seconds))
+        return self._is_due
 
-    def end_rest(self) -> None:
-        """Let who waits for the next cycle reckon anew."""
-        if self._rest is not None:
-            self._rest.cancel()
+    def end_rest(self, *, is_due: bool) -> None:
+        """Let who waits for the next cycle begin it, if it is due, or else reckon anew."""
+        if self._rest is not None and self._rest.cancel():
+            self._is_due = is_due
 
     def wake(self) -> None:
         """Let who waits in `while_paused` look again."""

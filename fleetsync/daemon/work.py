@@ -32,6 +32,9 @@ Rates = Callable[[], tuple[ScopeUsage, ...]]
 MakeJob = Callable[[Report], Job]
 """Gives what a cycle of one source works with, as it is configured now."""
 
+Ended = Callable[[Job, Done], None]
+"""Hears how the cycle of a command ended."""
+
 _WORST_FIRST = (78, 2, 1, 75)
 _HARMLESS = frozenset({Result.APPLIED, Result.ALREADY})
 
@@ -92,7 +95,8 @@ class Work:
     """Does commands. Sources run at the same time, but for one that goes by the devices of another and comes after it;
     the cycles of one source run one after the other.
 
-    `jobs` and `turns` may change while it works: a reload does that. A command alone needs neither `turns` nor `rates`.
+    `jobs` and `turns` may change while it works: a reload does that. A command alone needs neither `turns` nor `rates`,
+    and nobody to hear how its cycles `ended`.
     """
 
     def __init__(
@@ -102,8 +106,10 @@ class Work:
         *,
         turns: defaultdict[str, Turn] | None = None,
         rates: Rates = tuple,
+        ended: Ended | None = None,
     ) -> None:
         self._jobs = jobs
+        self._ended = ended
         self._rates = rates
         self._mirror = mirror
         self._turns = turns if turns is not None else defaultdict(Turn)
@@ -211,7 +217,11 @@ class Work:
         async with turn.taken():
             job.circuit.probe_now()
             done = await Cycle(job, write=write, reviewed=reviewed).run()
-            return _cut_short(name, done) if turn.is_ending else reply_of(done, write=write)
+            if turn.is_ending:
+                return _cut_short(name, done)
+            if self._ended is not None:
+                self._ended(job, done)
+            return reply_of(done, write=write)
 
     async def _confirm(self, name: str, command: Command) -> SourceReply:
         numbers = [number for number in (command.writes, command.gone) if number is not None]
@@ -234,7 +244,7 @@ def worst(exit_codes: Iterable[int]) -> int:
 
 def reply_of(done: Done, *, write: bool) -> SourceReply:
     """Return what a cycle did, and its exit code; `write` says whether it was to write."""
-    codes = [trouble.error.exit_code for trouble in done.troubles]
+    codes = [error.exit_code for error in done.errors]
     if write and done.plan is not None and done.plan.contradictions:
         codes.append(1)
     if any(outcome.result not in _HARMLESS for outcome in done.outcomes):

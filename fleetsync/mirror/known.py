@@ -68,5 +68,6 @@ def _document(key: ResourceKey, reader: Reader) -> bytes | None:
 
 def _ids(source: str, type: ResourceType, after: str, most: int, reader: Reader) -> Sequence[str]:
     if not list(reader.rows(_COVERAGE, (source, type))):
-        raise NotYetError(f"which {type}s {source} has is not known: it was not listed completely yet")
+        what = f"which {type}s {source} has is not known before its first complete listing"
+        raise NotYetError(f"{what}: run `fleetsync sync {source}` first, or let the daemon do it")
     return [id for (id,) in reader.rows(_IDS, (source, type, after, most))]

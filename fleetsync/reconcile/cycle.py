@@ -101,6 +101,11 @@ class Done:
     troubles: list[Trouble] = field(default_factory=list)
 
     @property
+    def errors(self) -> list[FleetsyncError]:
+        """Return what went wrong."""
+        return [trouble.error for trouble in self.troubles]
+
+    @property
     def error(self) -> FleetsyncError | None:
         """Return the first of its errors."""
         return self.troubles[0].error if self.troubles else None

@@ -50,6 +50,11 @@ class Circuit:
         """Return what another process should know; None while requests may be sent."""
         return stored(self._breaker, self._now())
 
+    @property
+    def error(self) -> CircuitOpenError | None:
+        """Return what who sends is told now; None while requests may be sent."""
+        return self._error() if self._breaker.is_open else None
+
     def trip(self, error: FleetsyncError) -> None:
         """Take note that an error ended a whole cycle."""
         self._breaker = tripped(self._breaker, error, self._now())

@@ -95,6 +95,35 @@ def test_check_online_reads_one_page_of_each_type(bench: Bench) -> None:
     assert bench.requests == len(found["sources"][0]["types"])
 
 
+_RELAY_AND_ITS_HUB = """
+[sources.buildings]
+kind = "cloud-relay"
+url = "http://127.0.0.1:9"
+auth = { method = "none" }
+roster = { source = "hub" }
+
+[sources.hub]
+kind = "iot-hub"
+url = "http://127.0.0.1:9"
+tier = "S1"
+units = 1
+auth = { method = "none" }
+"""
+
+
+def test_check_online_of_a_relay_whose_hub_was_never_listed_says_what_to_run_first(bench: Bench) -> None:
+    bench.configure(more=_RELAY_AND_ITS_HUB)
+    before = bench.run("check", "buildings", "--online")
+    bench.done("sync", "central")
+    after = bench.run("check", "buildings", "--online")
+
+    assert [(one.exit_code, one.stderr) for one in (before, after)] == [(75, ""), (75, "")]
+    assert "yet: `fleetsync sync` makes one" in before.stdout
+    assert "which devices hub has is not known before its first complete listing: run `fleetsync sync hub` first" in (
+        after.stdout
+    )
+
+
 @pytest.mark.parametrize(("url", "code"), [("http://127.0.0.1:9", 75), (None, 1)])
 def test_check_online_says_whether_it_is_worth_trying_again(bench: Bench, url: str | None, code: int) -> None:
     if url is None:

@@ -59,6 +59,12 @@ def declare(name: str, display_name: str, **more: Any) -> Declaration:
     return Declaration(name=name, file=f"{name}.toml", line=1, leaves=declared, **more)
 
 
+class ReadsPlant(Settings):
+    """Settings of a source that goes by the devices of another."""
+
+    reads = ("plant", "elsewhere")
+
+
 class NapClock(FakeClock):
     """A clock that tells tests who goes to sleep, so that they wait for threads and sockets without sleeping."""
 

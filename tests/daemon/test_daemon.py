@@ -1,4 +1,5 @@
 import asyncio
+import datetime
 import os
 import signal
 import socket
@@ -10,18 +11,21 @@ from pathlib import Path
 import pytest
 
 from fleetsync.config.settings import Mode
+from fleetsync.core.breaker import FaultClass, StoredBreaker
 from fleetsync.daemon.daemon import RELOAD_GRACE_S, STOP_GRACE_S, Daemon
 from fleetsync.daemon.parts import Orders, Parts
 from fleetsync.daemon.work import Command, Reply
-from fleetsync.errors import ConfigError, FleetsyncError, Problem
+from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.reconcile.cycle import CLOSING_S
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.reconcile.progress import silent
+from fleetsync.transport.breaking import Circuit
+from fleetsync.transport.http import Request
 from tests.daemon.conftest import Said
-from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare
+from tests.daemon.rig import PATIENCE_S, Plant, ReadsPlant, Rig, declare
 from tests.fakes.clock import settle, until
-from tests.fakes.http import is_write
+from tests.fakes.http import is_write, refused
 
 SYNC = Command(name="sync")
 
@@ -209,6 +213,75 @@ async def test_a_command_is_done_between_the_cycles(rig: Rig, tmp_path: Path) ->
 
     assert command.result().sources[0].outcomes == {"applied": 6}
     assert rig.cycles("plant") == ["done", "done", "done"]
+
+
+async def test_a_command_that_heals_a_source_ends_its_rest_also_when_an_earlier_process_found_it_broken(
+    rig: Rig, tmp_path: Path, said: Said
+) -> None:
+    plant = await rig.add("plant")
+    far_off = rig.clock.now() + datetime.timedelta(minutes=30)
+    left = StoredBreaker(fault=FaultClass.SIGN_IN, since=rig.clock.now(), error="401", openings=5, probe_at=far_off)
+    plant.circuit = Circuit(rig.clock, left)
+
+    async with running(rig, tmp_path) as daemon:
+        await until(lambda: rig.clock.sleepers == 1)
+        assert daemon.status() == "1 source; plant refused"
+        assert (await daemon.daemon.carry_out(SYNC, silent)).exit_code == 0
+        await until(lambda: daemon.status() == "1 source")
+        await daemon.pass_time(269.0)
+        assert rig.cycles("plant") == ["done"]
+        await daemon.pass_time(61.0)
+        await daemon.cycles(2, plant)
+
+    assert [line["event"] for line in said if line["event"].startswith("source.")] == ["source.down", "source.up"]
+
+
+async def test_a_command_that_finds_a_source_broken_is_heard_of_and_the_probe_comes_in_time(
+    rig: Rig, tmp_path: Path, said: Said
+) -> None:
+    plant = await rig.add("plant", interval_s=21_600.0)
+
+    async with running(rig, tmp_path) as daemon:
+        await daemon.first_cycles(plant)
+        await until(lambda: rig.clock.sleepers == 1)
+        plant.http.when(lambda _: True, before=refused(503))
+        assert (await daemon.daemon.carry_out(SYNC, silent)).exit_code == 75
+        assert daemon.status() == "1 source; plant down"
+        plant.http.heal()
+        await daemon.pass_time(17.0)
+        await until(lambda: rig.cycles("plant") == ["done", "failed", "done"])
+        await until(lambda: daemon.status() == "1 source")
+
+    assert [line["event"] for line in said if line["event"].startswith("source.")] == ["source.down", "source.up"]
+
+
+@pytest.mark.parametrize("is_by_command", [False, True])
+async def test_who_goes_by_a_source_that_was_never_listed_follows_its_first_listing_at_once(
+    rig: Rig, tmp_path: Path, is_by_command: bool
+) -> None:
+    plant, mill = await rig.add("plant"), await rig.add("mill", own=ReadsPlant())
+    barn = await rig.add("barn", own=ReadsPlant())
+    barn.http.when(lambda _: True, before=refused(503))
+
+    def wait_for_the_other(_: Request) -> None:
+        if not rig.rows("SELECT 1 FROM sources WHERE name = 'plant' AND last_complete_at IS NOT NULL"):
+            raise NotYetError("which devices plant has is not known")
+
+    mill.http.when(lambda _: True, before=wait_for_the_other)
+
+    async with running(rig, tmp_path) as daemon:
+        await daemon.stand_before(plant, sleepers=3)
+        await until(lambda: rig.clock.sleepers == 2)
+        assert rig.cycles("mill") == ["failed"]
+        if is_by_command:
+            command = asyncio.create_task(daemon.daemon.carry_out(replace(SYNC, sources=("plant",)), silent))
+        before_s = rig.clock.monotonic_s()
+        plant.door.open()
+        await until(lambda: rig.cycles("mill") == ["failed", "done"])
+        assert rig.clock.monotonic_s() == before_s
+        assert rig.cycles("barn") == ["failed"], "what is broken is left alone"
+        if is_by_command:
+            await command
 
 
 async def test_resuming_a_source_wakes_it_at_once(rig: Rig, tmp_path: Path) -> None:

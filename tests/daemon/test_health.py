@@ -7,9 +7,12 @@ from fleetsync.errors import (
     AuthError,
     ConfigError,
     MirrorError,
+    NotYetError,
     Problem,
+    ServerFaultError,
     ThrottledError,
     UnreachableError,
+    UnsafePlanError,
 )
 from fleetsync.mirror.wal import LARGE_WAL_BYTES
 from tests.daemon.conftest import Said
@@ -46,6 +49,30 @@ def test_another_sort_of_trouble_is_said_too(health: Health, said: Said) -> None
         health.note("plant", error)
 
     assert [line["reason"] for line in said] == ["throttled", "refused", "down", "unrecorded"]
+
+
+def test_another_class_of_fault_is_another_thing_broken_and_healing_is_said_once(health: Health, said: Said) -> None:
+    for error in (UnreachableError("no route"), UnreachableError("no answer"), ServerFaultError("503", status=503)):
+        health.note("plant", error)
+    health.note("mill", UnsafePlanError("too many"))
+    health.note("mill", AuthError("401", status=401))
+    for name in ("plant", "mill"):
+        health.note(name)
+
+    assert [(line["event"], line["source"], line.get("reason"), line.get("fault")) for line in said] == [
+        ("source.down", "plant", "down", "network"),
+        ("source.down", "plant", "down", "service"),
+        ("source.down", "mill", "refused", None),
+        ("source.down", "mill", "refused", "sign-in"),
+        ("source.up", "plant", None, None),
+        ("source.up", "mill", None, None),
+    ]
+
+
+def test_who_waits_for_something_else_is_told_from_who_is_broken(health: Health) -> None:
+    health.note("plant", NotYetError("the hub was not listed yet"))
+    health.note("mill", UnreachableError("no route"))
+    assert [health.is_waiting(name) for name in ("plant", "mill", "barn")] == [True, False, False]
 
 
 def test_the_status_names_what_is_wrong_and_is_told_on_the_change_only(health: Health, told: list[str]) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from fleetsync.config.settings import Limits, Mode
+from fleetsync.core.breaker import FaultClass, StoredBreaker
 from fleetsync.core.model import DEVICE, ResourceType
 from fleetsync.daemon.health import Health
 from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
@@ -16,6 +17,7 @@ from fleetsync.daemon.turns import Turn
 from fleetsync.errors import ThrottledError
 from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.reconcile.listing import MOST_SECONDS
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.http import Request
 from tests.daemon.conftest import Said
 from tests.daemon.rig import PATIENCE_S, Plant, Rig, declare
@@ -48,6 +50,10 @@ class Running:
         return wait_s
 
 
+def nobody(_: str) -> None:
+    """Nobody waits for this source."""
+
+
 @asynccontextmanager
 async def looping(rig: Rig, plant: Plant) -> AsyncIterator[Running]:
     """Run the loop of one source for the block."""
@@ -61,7 +67,7 @@ async def looping(rig: Rig, plant: Plant) -> AsyncIterator[Running]:
         steps.put_nowait(None)
 
     turn.on_step = step
-    around = Surroundings(mirror=rig.mirror, clock=rig.clock, heartbeats=heartbeats, health=health)
+    around = Surroundings(mirror=rig.mirror, clock=rig.clock, heartbeats=heartbeats, health=health, listed=nobody)
     charge = Charge(
         settings=plant.settings,
         make_job=partial(rig.job, plant),
@@ -211,6 +217,27 @@ async def test_a_source_that_breaks_and_heals_is_said_once_each(rig: Rig, said: 
 
     changes = [line["event"] for line in said if line["event"].startswith("source.")]
     assert changes == ["source.down", "source.up"]
+
+
+async def test_what_an_earlier_process_found_to_be_wrong_is_said_at_the_start_and_healed_by_the_probe(
+    rig: Rig, said: Said
+) -> None:
+    plant = await rig.add("plant")
+    left = StoredBreaker(
+        fault=FaultClass.SIGN_IN, since=START, error="401", openings=3, probe_at=START + datetime.timedelta(minutes=9)
+    )
+    plant.circuit = Circuit(rig.clock, left)
+
+    async with looping(rig, plant) as running:
+        assert 50.0 < await rig.clock.nap() < 70.0
+        assert [(line["event"], line["reason"], line["fault"]) for line in said] == [
+            ("source.down", "refused", "sign-in")
+        ]
+        assert "401" in said[0]["error"]
+        await rig.clock.advance(70.0)
+        await running.next_pause()
+
+    assert [line["event"] for line in said] == ["source.down", "cycle.finished", "source.up"]
 
 
 async def test_a_mistake_of_ours_does_not_end_the_loop(rig: Rig, said: Said) -> None:

@@ -152,7 +152,7 @@ async def test_a_group_of_writers_ends_one_by_one_each_after_its_own_write() -> 
 
 async def test_a_rest_is_over_in_time_or_when_somebody_ends_it() -> None:
     turn, clock = Turn(), FakeClock()
-    turn.end_rest()
+    turn.end_rest(is_due=False)
     async with asyncio.TaskGroup() as group:
         rests = group.create_task(turn.rested(clock, 60.0))
         await settle()
@@ -163,5 +163,11 @@ async def test_a_rest_is_over_in_time_or_when_somebody_ends_it() -> None:
 
         cut_short = group.create_task(turn.rested(clock, 60.0))
         await settle()
-        turn.end_rest()
+        turn.end_rest(is_due=False)
         assert not await cut_short
+
+        due = group.create_task(turn.rested(clock, 60.0))
+        await settle()
+        turn.end_rest(is_due=True)
+        assert await due
+        turn.end_rest(is_due=False)

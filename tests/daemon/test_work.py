@@ -10,13 +10,12 @@ from fleetsync.core.declaration import Declaration
 from fleetsync.core.plan import Plan
 from fleetsync.daemon.work import Command, Reply, SourceReply, Work, worst
 from fleetsync.mirror.mirror import Mirror
-from fleetsync.providers.iot_central import Settings
 from fleetsync.reconcile.cycle import Cycle
 from fleetsync.reconcile.progress import Progress, silent
 from fleetsync.reconcile.reviewed import as_json
 from fleetsync.transport.limiter import ScopeUsage
 from tests.daemon.conftest import Said
-from tests.daemon.rig import Plant, Rig, declare
+from tests.daemon.rig import Plant, ReadsPlant, Rig, declare
 from tests.fakes.clock import settle
 from tests.fakes.http import is_write, lost, refused
 
@@ -64,12 +63,6 @@ async def test_sync_mirrors_every_source_and_writes_nothing(rig: Rig) -> None:
     ]
     assert reply.exit_code == 0
     assert [plant.http.count(is_write) for plant in plants] == [0, 0]
-
-
-class ReadsPlant(Settings):
-    """Settings of a source that goes by the devices of another."""
-
-    reads = ("plant", "elsewhere")
 
 
 async def test_a_source_that_goes_by_another_comes_after_it(rig: Rig) -> None:
