@@ -421,9 +421,9 @@ class SphereArm(Target):
         return await self._arm.list_by_post(f"{catalog}/{action}", body)
 
     async def _catalogs(self) -> list[str]:
-        """Return the ids of the catalogs that are meant, in lower case."""
+        """Return the ids of the catalogs that are meant, in lower case; each once, however often it is listed."""
         items = self._arm.to_the_end(await self._arm.list(self._catalog_list))
-        ids = [identified(item, _Identified, "catalogs").id.lower() async for item in items]
+        ids = dict.fromkeys([identified(item, _Identified, "catalogs").id.lower() async for item in items])
         return [id for id in ids if self._is_mine(key_of(id))]
 
     def _is_mine(self, key: str) -> bool:

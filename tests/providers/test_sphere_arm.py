@@ -216,6 +216,11 @@ class TestListing:
         with pytest.raises(InvalidResponseError, match="circle"):
             await sphere.source.page(DEVICE, None)
 
+    async def test_a_catalog_that_is_listed_twice_is_gone_through_once(self) -> None:
+        catalog = "/subscriptions/s/resourceGroups/G/providers/P/catalogs/C"
+        http = Answers({"value": [{"id": catalog, "name": "C"}, {"id": catalog.upper(), "name": "C"}]})
+        assert (await Answers.source(http).page(CERTIFICATE, None)).next is None
+
     async def test_a_link_that_leads_elsewhere_is_not_followed(self) -> None:
         sphere = Sphere(catalog="MainCatalog")
         sphere.cloud.faults = parse_faults("foreign-link=https://elsewhere.example@2")
