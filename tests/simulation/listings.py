@@ -89,6 +89,8 @@ class Listings:
         age_s = exchange.left_s - left.at_s
         wanted = {left.cursor} if age_s < RESUMED_S + _SLACK_S else set()
         wanted |= {None} if age_s > RESUMED_S - _SLACK_S else set()
+        if not self._place.leads_here(left.cursor):
+            wanted = {None}
         self._verdicts.check(
             "P2",
             asked.cursor in wanted,

@@ -57,12 +57,16 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A declaration and what it means, told twice: as TOML for the product, as Python for the invariants."""
+    """A declaration and what it means, told twice: as TOML for the product, as Python for the invariants.
+
+    `is_theirs` says that the service itself calls the value its own: that is contested for good.
+    """
 
     name: str
     toml: str
     selects: Callable[[Key, Any], bool]
     holds: Callable[[Any], bool]
+    is_theirs: Callable[[Any], bool] = lambda _: False
 
 
 class Place:
@@ -202,6 +206,10 @@ class Place:
     def hint(self, left: int) -> None:
         """Let the headers say that so many requests are left."""
 
+    def link_in(self, cursor: str) -> str:
+        """Return the address that a cursor leads to."""
+        return cursor
+
     def desks(self) -> Iterable[Desk]:
         """Return what counts the requests."""
         return ()
@@ -277,6 +285,10 @@ class Place:
     def owns(self, authorization: str | None) -> bool:
         """Say whether a request to it may carry this."""
         return authorization is None
+
+    def leads_here(self, cursor: str | None) -> bool:
+        """Say whether the service may be asked to go on from there: no request goes where a link leads elsewhere."""
+        return cursor is None or not self.has_links or self.link_in(cursor).startswith(f"{self.url}/")
 
     def permitted(self, bucket: str) -> tuple[float, float]:
         """Return what the configuration permits: requests a second, and at once."""

@@ -187,6 +187,10 @@ class Catalogs(Arm):
                 return expected
         return _at(None, ids[here:]) if here else None
 
+    def link_in(self, cursor: str) -> str:
+        link = msgspec.json.decode(cursor)[0] if cursor.startswith("[") else cursor
+        return f"{self.url}/" if link is None else link  # the first page of a catalog
+
     def shown(self, asked: Asked, answer: SimResponse) -> Shown | None:
         page = decoded(answer.body)
         link = page.get("nextLink") or None
@@ -195,7 +199,7 @@ class Catalogs(Arm):
             if asked.cursor is None:
                 self._catalog_ids = []
             mine = [id for id in ids if self.scope != "catalog" or id.endswith("/maincatalog")]
-            self._catalog_ids += mine
+            self._catalog_ids = list(dict.fromkeys((*self._catalog_ids, *mine)))
             return Shown(ids=tuple(self.key_in(id) for id in mine), cursor=link) if asked.type == "catalog" else None
         if asked.cursor is None:
             rest = self._catalog_ids[1:]

@@ -210,6 +210,7 @@ class Hub(Place):
             toml=self.declare("warm", "properties.desired.target = 21.5", "id LIKE '%0000_'"),
             selects=lambda key, _: key[0] == "device" and key[1][-5:-1] == "0000",
             holds=lambda twin: twin["properties"]["desired"].get("target") == 21.5,
+            is_theirs=lambda twin: "$lastUpdatedBy" in twin["properties"]["desired"]["$metadata"].get("target", {}),
         )
 
     def operate(self, random: Random) -> None:

@@ -49,14 +49,15 @@ def what_is_wrong(world: World) -> list[str]:
 
 
 def _not_as_declared(place: Place, truth: Mapping[Key, Any], contested: Collection[str]) -> list[str]:
-    """Return what is not as it is declared, but for what others kept changing back: that is said, and left alone."""
+    """Return what is not as it is declared; what people kept changing back rests by and by, and is written again."""
     if place.mode == "observe":
         return []
     return [
         f"{place.name}: {key} is not as {wish.name} wants it"
         for wish in place.wishes
         for key, document in truth.items()
-        if wish.selects(key, document) and not wish.holds(document) and key[1] not in contested
+        if wish.selects(key, document) and not wish.holds(document)
+        if not (wish.is_theirs(document) and key[1] in contested)
     ]
 
 
