@@ -16,6 +16,9 @@ FAILED_ONCE = {
     1042: "a quota of a day that is spent is no reason to blame the daemon for not asking",
     1059: "a hub that was made after an odd one stayed odd",
     1112: "a machine that sleeps answers no SIGHUP",
+    5007: "what was contested and rested is written again, however quiet it is",
+    100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
+    100964: "a catalog that its list showed twice was gone through twice",
 }
 """What a seed found, in the simulation as it was then; what was wrong in the product has a test of its own."""
 
