@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, listing, plans, rates, readers, start
+from benchmarks import beside, growth, listing, plans, rates, readers, start
 from benchmarks.contest import Suite
 
 
@@ -52,17 +52,22 @@ def _growth(folder: Path, given: argparse.Namespace) -> contextlib.AbstractConte
     return growth.suite(folder, given.devices)
 
 
+def _beside(folder: Path, given: argparse.Namespace) -> contextlib.AbstractContextManager[beside.Beside]:
+    return beside.suite(folder, given.devices)
+
+
 def _rates(folder: Path, _given: argparse.Namespace) -> contextlib.AbstractContextManager[rates.Rates]:
     return rates.suite(folder)
 
 
-Runs = contextlib.AbstractContextManager[Suite | readers.Readers | rates.Rates | growth.Growth]
+Runs = contextlib.AbstractContextManager[Suite | readers.Readers | rates.Rates | beside.Beside | growth.Growth]
 
 SUITES: dict[str, Callable[[Path, argparse.Namespace], Runs]] = {
     "listing": _listing,
     "plans": _plans,
     "readers": _readers,
     "rates": _rates,
+    "beside": _beside,
     "start": _start,
     "growth": _growth,
 }
