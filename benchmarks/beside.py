@@ -5,7 +5,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ _SECONDS = 20
 _WAIT_MS = 20
 _USED = 0.97
 _MOST_MS = 10.0
-_GIVE_UP_S = 120.0
+_EVERY_S = 0.5
+_LOOKS = 240
 
 _CONFIG = """
 declarations = "declarations"
@@ -76,7 +76,8 @@ class Beside:
                     figures = _until_taken(written, writes, daemon)
                 finally:
                     daemon.terminate()
-        listings = sum('"cycle.finished"' in line and '"source": "listed"' in line for line in log.read_text().splitlines())
+        lines = log.read_text().splitlines()
+        listings = sum('"cycle.finished"' in line and '"source": "listed"' in line for line in lines)
         return _line(figures, sorted(json.loads(late.read_text())), listings)
 
     def table(self) -> str:
@@ -92,15 +93,15 @@ class Beside:
 
 
 def _until_taken(base: str, writes: int, daemon: subprocess.Popen[bytes]) -> dict[str, float]:
-    give_up_s = time.monotonic() + _GIVE_UP_S
-    while True:
+    figures: dict[str, float] = {}
+    for _ in range(_LOOKS):
         with urllib.request.urlopen(f"{base}/control/figures") as answer:
-            figures: dict[str, float] = json.load(answer)
-        if figures["taken"] >= writes or time.monotonic() > give_up_s:
-            return figures
-        if daemon.poll() is not None:
-            raise RuntimeError(f"the daemon ended with {daemon.returncode}")
-        time.sleep(0.5)
+            figures = json.load(answer)
+        if figures["taken"] >= writes:
+            break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise RuntimeError(f"the daemon ended with {daemon.wait(_EVERY_S)}")
+    return figures
 
 
 def _line(figures: dict[str, float], late_ms: list[float], listings: int) -> str:
