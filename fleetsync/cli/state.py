@@ -22,6 +22,8 @@ from fleetsync.mirror.wal import wal_bytes
 _SOURCES = (
     "name, kind, url, mode, state, last_complete_at, next_due_at, known, drifting, error, fault, fault_since, probe_at"
 )
+_BY_FAULT = frozenset({"down", "refused", "throttled"})
+"""States that say no more than what is wrong."""
 _CYCLES = ", ".join(("id, source, started_at, finished_at, outcome, complete", *COUNTS, "error"))
 _DOUBTED = (
     "listings WHERE id IN (SELECT MAX(id) FROM listings WHERE state IN ('complete', 'refused') GROUP BY source, type)"
@@ -231,15 +233,24 @@ def show(found: dict[str, Any]) -> None:
 def _texts(one: dict[str, Any], at: datetime.datetime) -> Iterator[str]:
     """Yield what a person wants to know of a source besides its row."""
     yield from usage.texts(one, at)
-    if one["error"]:
-        yield one["error"]
     if one["fault"]:
-        since = datetime.datetime.fromisoformat(one["fault_since"])
-        yield f"{one['fault']} fault for {lasting(max(0.0, (at - since).total_seconds()))}, since {one['fault_since']}"
-    if one["probe_at"] and datetime.datetime.fromisoformat(one["probe_at"]) > at:
-        yield f"is asked again at {one['probe_at']}; nothing is sent before"
-    if one["waits_for"]:
+        yield _fault_text(one, at)
+    elif one["error"]:
+        yield one["error"]
+    if one["waits_for"] and not (one["fault"] and one["state"] in _BY_FAULT):
         yield f"waits for {one['waits_for']}"
+
+
+def _fault_text(one: dict[str, Any], at: datetime.datetime) -> str:
+    """Say once what is wrong with a source, since when, why, and what comes next."""
+    since = datetime.datetime.fromisoformat(one["fault_since"])
+    age = lasting(max(0.0, (at - since).total_seconds()))
+    parts = [f"{one['fault']} fault for {age}, since {one['fault_since']}: {one['error']}"]
+    if one["probe_at"] and datetime.datetime.fromisoformat(one["probe_at"]) > at:
+        parts.append(f"it is asked again at {one['probe_at']}, nothing is sent before")
+    if one["state"] == "refused":
+        parts.append("a person has to act")
+    return "; ".join(parts)
 
 
 def _running(process: dict[str, Any]) -> str:

@@ -44,15 +44,16 @@ class SourceRow:
 class Ending:
     """How a cycle ended: `outcome` is `done`, or what cut it short; `complete` says that every type was listed.
 
-    `state` None: how the source is, is as it was before, and so are its error and its fault. `fault` is the class of
-    what is wrong with the source, None where nothing is, and `probe_at` the instant before which nothing is sent, if
-    there is one. `breaker` is the open circuit, which has the say on both.
+    `state` None: how the source is, is as it was before, and so are its error (`source_error`) and its fault.
+    `fault` is the class of what is wrong with the source, None where nothing is, and `probe_at` the instant before
+    which nothing is sent, if there is one. `breaker` is the open circuit, which has the say on both.
     """
 
     outcome: str
     complete: bool
     state: str | None
     error: str | None = None
+    source_error: str | None = None
     fault: FaultClass | None = None
     breaker: StoredBreaker | None = None
     probe_at: datetime | None = None
@@ -112,7 +113,7 @@ class Cycles:
             known = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == name)
             values: dict[str, Any] = {"known": known.scalar_subquery()}
             if ending.state is not None:
-                values |= {"state": ending.state, "error": ending.error, **_fault(ending, at)}
+                values |= {"state": ending.state, "error": ending.source_error, **_fault(ending, at)}
             if ending.complete:
                 values["last_complete_at"] = at
             await transaction.run(update(source).where(source.c.name == name).values(values))

@@ -313,7 +313,8 @@ class IotHub(Target):
         """Return how many devices the registry counts; for what else there is it has no count."""
         if type != DEVICE:
             return None
-        response = await self._http.send(self._get("/statistics/devices", "registry"))
+        # Without the right to it the hub answers 401, whatever else one may ask for.
+        response = await self._http.send(replace(self._get("/statistics/devices", "registry"), is_extra=True))
         return response.decode(_Statistics).total_device_count
 
     async def detail(self, key: ResourceKey, part: Part) -> Detail:

@@ -165,10 +165,16 @@ class Cycle:
     def _tell_circuit(self) -> None:
         """Leave the source alone for a while if it ended the cycle, or had nothing to give in it."""
         cutting = [trouble.error for trouble in self._troubles if trouble.type is None or not self._listings]
+        circuit = self._job.circuit
         for error in cutting:
-            self._job.circuit.trip(error)
-        if not any(map(source_fault_of, cutting)):
-            self._job.circuit.heal()
+            circuit.trip(error)
+        if any(map(source_fault_of, cutting)):
+            return
+        if circuit.error is None:
+            circuit.heal()
+        else:
+            # What opened it, the cycle could do without; what comes next could not.
+            self._troubles.append(Trouble(error=circuit.error))
 
     async def _close(self, done: Done, start: "_Start", ending: Ending, *, within_s: float | None = None) -> None:
         job = self._job

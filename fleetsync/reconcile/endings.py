@@ -45,10 +45,23 @@ def ending_of(
         state=state,
         complete=complete,
         error=summary(troubles),
+        source_error=_wrong(troubles, breaker),
         fault=next(filter(None, map(source_fault_of, errors)), None),
         breaker=breaker,
         probe_at=_held_until(errors, now),
     )
+
+
+def _wrong(troubles: Collection[Trouble], breaker: StoredBreaker | None) -> str | None:
+    """Return what is wrong with a source: what opened its circuit, and what else was found.
+
+    That nothing is sent, and until when, is no part of it: that is told from the circuit.
+    """
+    if breaker is None:
+        return summary(troubles)
+    besides = [trouble for trouble in troubles if not isinstance(trouble.error, CircuitOpenError)]
+    is_told = any(" ".join(str(trouble.error).split()) == breaker.error for trouble in besides)
+    return "; ".join((*(() if is_told else (breaker.error,)), *map(str, besides)))
 
 
 def source_fault_of(error: FleetsyncError) -> FaultClass | None:

@@ -19,7 +19,7 @@ from fleetsync.core.breaker import (
     stored,
     tripped,
 )
-from fleetsync.errors import CircuitOpenError, FleetsyncError, SourceError, ThrottledError, TransientError
+from fleetsync.errors import AuthError, CircuitOpenError, FleetsyncError, SourceError, ThrottledError, TransientError
 from fleetsync.transport.http import Http, Request, Response
 
 _INSTANT_S = 1e-6
@@ -156,7 +156,10 @@ class Breaking:
         except CircuitOpenError:
             raise
         except SourceError as error:
-            self._circuit.failed(error, urlsplit(request.url).path, is_probe=is_probe)
+            if request.is_extra and isinstance(error, AuthError) and error.status is not None:
+                self._circuit.answered()  # by the service, which lets us ask for other things
+            else:
+                self._circuit.failed(error, urlsplit(request.url).path, is_probe=is_probe)
             raise
         self._circuit.answered()
         return response

@@ -20,8 +20,10 @@ class Request:
     `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate limiter
     charges. `is_relayed` says that the service passes it on to a device: a failure without the service's own words may
     be the device's, and is neither repeated nor held against the service. `safe` says that carrying it out twice does
-    no harm; by default that is GET and HEAD. `check` is called when the rate lets it leave, and raises if it should not
-    any more; `departs` when it goes on the wire: until then it waits for a connection, on our side.
+    no harm; by default that is GET and HEAD. `is_extra` says that who may ask for everything else may be refused this,
+    with a 401 as well: such a one says nothing of the sign-in. `check` is called when the rate lets it leave, and
+    raises if it should not any more; `departs` when it goes on the wire: until then it waits for a connection, on our
+    side.
     """
 
     method: str
@@ -30,6 +32,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     is_relayed: bool = False
+    is_extra: bool = False
     safe: bool | None = None
     check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
     departs: Callable[[], None] | None = field(default=None, compare=False, repr=False)

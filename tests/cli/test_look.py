@@ -205,8 +205,9 @@ def test_status_says_what_is_wrong_with_a_source_since_when_and_when_it_is_asked
     [source] = synced.json("status")["sources"]
     assert (source["fault"], source["fault_since"], source["probe_at"]) == ("network", since, probe_at)
     printed = synced.done("status")
-    assert f"central: network fault for 90 min, since {since}" in printed
-    assert f"central: is asked again at {probe_at}; nothing is sent before" in printed
+    said = f"network fault for 90 min, since {since}: no route; it is asked again at {probe_at}, nothing is sent before"
+    assert f"central: {said}\n" in printed
+    assert [printed.count(word) for word in ("no route", "network", "waits for", probe_at)] == [1, 1, 0, 1]
 
 
 def test_status_warns_before_a_token_ends(synced: Bench) -> None:

@@ -349,12 +349,12 @@ async def test_what_is_wrong_with_a_source_is_as_old_as_its_first_failure_and_ou
         openings=1,
         probe_at=START + timedelta(seconds=15),
     )
-    await ended(bench, "down", error="no route", fault=FaultClass.SERVICE, breaker=first)
+    await ended(bench, "down", error="a sentence", source_error="no route", fault=FaultClass.SERVICE, breaker=first)
     assert bench.rows(FAULTS) == [("down", "network", later(0), later(15))]
     assert breakers(bench) == {"plant": first}
 
     again = replace(first, since=START + timedelta(hours=1), fault=FaultClass.SIGN_IN, openings=2)
-    await ended(bench, "refused", error="no route", breaker=again)
+    await ended(bench, "refused", source_error="no route", breaker=again)
     assert bench.rows(FAULTS) == [("refused", "sign-in", later(0), later(15))]
     assert breakers(bench) == {"plant": replace(again, since=START)}
 

@@ -1,5 +1,6 @@
 """How cycles end: what is said of their source, and how it is."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,10 +22,12 @@ from fleetsync.errors import (
 )
 from fleetsync.reconcile.endings import Trouble, ending_of, state_of
 from fleetsync.simulator import parse_faults
+from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.http import Request
+from fleetsync.wiring.sources import broken
 from tests.fakes.clock import START
 from tests.fakes.http import is_list, lost, refused
-from tests.reconcile.rig import ALL_TYPES, Rig
+from tests.reconcile.rig import ALL_TYPES, NAME, Rig
 
 BOOKS = "SELECT outcome, error FROM cycles ORDER BY id DESC LIMIT 1"
 SOURCE = "SELECT state, error FROM sources"
@@ -90,6 +93,32 @@ async def test_a_wrong_secret_waits_for_a_person(rig: Rig) -> None:
 
     assert rig.rows("SELECT state FROM sources") == [("refused",)]
     assert rig.rows(BOOKS)[0][0] == "refused"
+
+
+async def test_what_is_wrong_with_a_source_is_told_without_what_comes_of_it_also_by_the_next_process(rig: Rig) -> None:
+    rig.http.when(lambda _: True, before=lost)
+    told = set()
+    for _ in range(4):
+        await rig.cycle()
+        rig.circuit = Circuit(rig.clock, broken(rig.path, rig.clock)[NAME])
+        [[state, error]] = rig.rows(SOURCE)
+        told.add(error)
+        [[_, error_of_the_cycle]] = rig.rows(BOOKS)
+
+    [error] = told
+    assert (state, error) == ("down", "GET: the connection was reset")
+    assert re.fullmatch(rf"network fault since \S+, next try at \S+: {error}", error_of_the_cycle)
+
+
+async def test_what_else_is_wrong_is_told_beside_what_opened_the_circuit(rig: Rig) -> None:
+    rig.settings = replace(rig.settings, resources=ALL_TYPES)
+    rig.http.when(lambda request: "/deviceGroups" in request.url, before=refused(403))
+    rig.http.when(lambda request: "/enrollmentGroups" in request.url, before=lost)
+
+    await rig.cycle()
+
+    [[_, error]] = rig.rows(SOURCE)
+    assert error.startswith("GET: the connection was reset; device-group: ")
 
 
 async def test_a_cursor_that_dies_under_way_is_no_refusal_and_the_next_cycle_begins_again(rig: Rig) -> None:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from fleetsync.core.model import DEVICE
-from fleetsync.errors import CircuitOpenError
+from fleetsync.errors import AuthError, CircuitOpenError
 from fleetsync.log import only_known_keys
 from fleetsync.providers.iot_hub import CONFIGURATION, MODULE
 from fleetsync.simulator import parse_faults
@@ -267,9 +267,29 @@ async def test_a_listing_a_little_below_the_registry_s_own_count_makes_nothing_g
 async def test_without_the_right_to_count_the_listing_is_judged_alone(hub: Rig) -> None:
     answer = b'{"Message":"ErrorCode:IotHubUnauthorizedAccess;no right","ExceptionMessage":""}'
     hub.http.when(lambda request: "/statistics/" in request.url, before=refused(401, answer))
+    hub.settings = replace(hub.settings, resources=(DEVICE, MODULE, CONFIGURATION))
     done = await hub.cycle()
     assert done.complete
     assert done.error is None
+    assert hub.circuit.error is None
+
+
+async def test_a_sign_in_that_ends_before_the_count_is_not_hidden_by_a_listing_that_went_well(hub: Rig) -> None:
+    def end_of_the_secret(_: Request) -> None:
+        raise AuthError("sign-in was refused: the secret has ended")
+
+    hub.http.when(lambda request: "/statistics/" in request.url, before=end_of_the_secret)
+    done = await hub.cycle()
+
+    assert done.complete
+    assert hub.rows("SELECT state, counted FROM listings") == [("complete", None)]
+    assert hub.circuit.wait_s
+    assert isinstance(done.error, CircuitOpenError)
+    found = "SELECT state, fault, error, probe_at IS NOT NULL FROM sources"
+    assert hub.rows(found) == [("refused", "sign-in", "sign-in was refused: the secret has ended", 1)]
+    hub.http.heal()
+    assert (await hub.cycle()).error is None
+    assert hub.rows(found) == [("up", None, None, 0)]
 
 
 @pytest.mark.parametrize("seed", range(6))
