@@ -177,7 +177,7 @@ async def live(world: World) -> None:
 
     async def cycle(mirror: Mirror, name: str, *, write: bool) -> Done:
         one = settings.sources[name]
-        known = Known(world.database, world.clock)
+        known = Known(mirror.readers)
         endpoint = Endpoint(name=name, url=one.url, http=world.http, known=known, clock=world.clock, settings=one.own)
         job = Job(
             source=load(one.kind.name).connect(endpoint),

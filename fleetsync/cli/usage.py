@@ -1,6 +1,7 @@
 """How the rates of the sources are used: told by the daemon while it runs, else as it was stored."""
 
 import asyncio
+import contextlib
 import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from fleetsync.clock import Clock
 from fleetsync.config.settings import Settings, SourceSettings
 from fleetsync.core.duration import lasting
 from fleetsync.errors import FleetsyncError
+from fleetsync.mirror.reader import Readers
 from fleetsync.transport.lane import Usage
 from fleetsync.transport.limiter import ScopeUsage
 from fleetsync.wiring.rates import budget_of, limiters_of, remembered, scope_of
@@ -31,9 +33,8 @@ def used(invocation: Invocation, settings: Settings, *, daemon: bool) -> Used:
     told = asyncio.run(_told(invocation, settings)) if daemon else ()
     if told:
         return Used(scopes={one.scope: one for one in told}, live=True)
-    limiters = limiters_of(
-        settings.sources.values(), invocation.clock, remembered(settings.database.path, invocation.clock)
-    )
+    with contextlib.closing(Readers(settings.database.path, invocation.clock)) as readers:
+        limiters = limiters_of(settings.sources.values(), invocation.clock, remembered(readers))
     return Used(scopes={scope: limiter.usage() for scope, limiter in limiters.items()}, live=False)
 
 

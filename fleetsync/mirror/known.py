@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from fleetsync.clock import Clock
 from fleetsync.core.model import ResourceKey, ResourceType
 from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
-from fleetsync.mirror.reader import Reader, reading
+from fleetsync.mirror.reader import Reader, Readers
 from fleetsync.transport.threads import DaemonThreads
 
 T = TypeVar("T")
@@ -24,9 +22,8 @@ _IDS = "SELECT id FROM resource WHERE source = ? AND type = ? AND gone_at IS NUL
 class Known:
     """Reads what is committed, in threads of its own: the loop does not wait, and nothing is held between two calls."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
-        self._clock = clock
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
         self._threads = DaemonThreads(_AT_ONCE)
 
     async def document(self, key: ResourceKey) -> bytes | None:
@@ -51,11 +48,11 @@ class Known:
 
     async def _read(self, read: Callable[[Reader], T]) -> T:
         def work() -> T:
-            with reading(self._path, self._clock) as reader:
+            with self._readers.reading() as reader:
                 try:
                     return read(reader)
                 except (UsageError, TooLongError) as error:
-                    raise MirrorError(f"database {self._path}: {error}") from error
+                    raise MirrorError(f"database {self._readers.path}: {error}") from error
 
         return await self._threads.run(work)
 

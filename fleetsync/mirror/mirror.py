@@ -17,7 +17,7 @@ from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
 from fleetsync.mirror.paces import Paces
 from fleetsync.mirror.prune import prune
-from fleetsync.mirror.reader import reading
+from fleetsync.mirror.reader import Readers, reading
 from fleetsync.mirror.reloads import Reloads
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.selection import Selection
@@ -28,11 +28,12 @@ from fleetsync.mirror.wishes import Wishes
 class Mirror:
     """Everything that writes to the database goes through here, one transaction at a time."""
 
-    def __init__(self, writer: Writer, clock: Clock, views: Mapping[ResourceType, str]) -> None:
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock, views: Mapping[ResourceType, str]) -> None:
         self._writer = writer
         self._clock = clock
         self._views = views
         self.path = writer.path
+        self.readers = readers
         self.listings = Listings(writer, clock)
         self.journal = Journal(writer, clock)
         self.cycles = Cycles(writer, clock)
@@ -66,7 +67,7 @@ class Mirror:
     @contextlib.contextmanager
     def selection(self) -> Iterator[Selection]:
         """Give a reader for planning; it sees what is committed."""
-        with reading(self.path, self._clock) as reader:
+        with self.readers.reading() as reader:
             yield Selection(reader, self._views)
 
 
@@ -89,7 +90,8 @@ async def open_mirror(
     with _held(path):
         async with open_writer(path) as writer:
             await schema.prepare(writer, kinds, upgrade=upgrade)
-            yield Mirror(writer, clock, view_of(kinds))
+            with contextlib.closing(Readers(path, clock)) as readers:
+                yield Mirror(writer, readers, clock, view_of(kinds))
 
 
 @contextlib.contextmanager

@@ -60,8 +60,14 @@ class Reader:
         self._clock = clock
         self.time_limit_s = time_limit_s
         self._deadline_s = float("inf")
-        self._is_ended = False
+        self.is_ended = False
+        """Somebody interrupted it: it is of no more use."""
         self._said: list[str] = []
+        self._ours = _authorizer(None, frozenset(), self._said)
+        self._authorizer: Any = None
+        self._columns: dict[str, frozenset[str]] = {}
+        self._right: set[tuple[str, frozenset[str]]] = set()
+        """What was compiled, with the views that it may read."""
         try:
             self._connection = self._connected(path)
             self._prepare()
@@ -92,10 +98,10 @@ class Reader:
 
     def interrupt(self) -> None:
         """End what is running, from another thread, and let nothing more begin."""
-        self._is_ended = True
+        self.is_ended = True
 
     def _is_over(self) -> bool:
-        return self._is_ended or self._clock.monotonic_s() > self._deadline_s
+        return self.is_ended or self._clock.monotonic_s() > self._deadline_s
 
     def monotonic_s(self) -> float:
         """Return the seconds by which its time limits are measured."""
@@ -134,20 +140,24 @@ class Reader:
             raise UsageError("no question: one SELECT over the views")
         return columns, rows
 
-    def compile(self, sql: str, views: Set[str]) -> None:
+    def compile(self, sql: str, views: frozenset[str]) -> None:
         """Make sure that a SELECT is right and reads nothing but `views`, without running it.
 
         Raises:
             UsageError: it is wrong, or not allowed.
         """
-        for _ in self._run(f"EXPLAIN {sql}", (), _Allowed(views=views), self.time_limit_s)[1]:
-            break
+        if (sql, views) not in self._right:
+            for _ in self._run(f"EXPLAIN {sql}", (), _Allowed(views=views), self.time_limit_s)[1]:
+                break
+            self._right.add((sql, views))
 
     def columns(self, view: str) -> frozenset[str]:
         """Return the names of a view's columns."""
-        self._connection.set_authorizer(None)
-        cursor = self._connection.execute(f"SELECT * FROM {view} LIMIT 0")
-        return frozenset(column[0] for column in cursor.description)
+        if view not in self._columns:
+            self._authorize(None)
+            cursor = self._connection.execute(f"SELECT * FROM {view} LIMIT 0")
+            self._columns[view] = frozenset(column[0] for column in cursor.description)
+        return self._columns[view]
 
     def definition(self, view: str) -> str:
         """Return the SELECT that makes up a view."""
@@ -172,17 +182,23 @@ class Reader:
         own = own_names(sql) if allowed is not None else frozenset()
         if taken := own & self._taken.keys():
             raise UsageError(f"{min(taken)} is a {self._taken[min(taken)]}: nothing else may have that name")
-        if self._is_ended:
+        if self.is_ended:
             raise MirrorError(f"database {self._path}: interrupted")
         self._deadline_s = self._clock.monotonic_s() + within_s
         self._said.clear()
-        self._connection.set_authorizer(_authorizer(allowed, own, self._said))
+        self._authorize(_authorizer(allowed, own, self._said) if allowed is not None else self._ours)
         try:
             cursor = self._connection.execute(sql, parameters)
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
             raise self._refusal(error) from error
         columns = tuple(column[0] for column in cursor.description or ())
         return columns, self._fetch(cursor)
+
+    def _authorize(self, authorizer: Any) -> None:
+        """Let statements do what this one allows; with another one SQLite has to prepare all of them again."""
+        if authorizer is not self._authorizer:
+            self._connection.set_authorizer(authorizer)
+            self._authorizer = authorizer
 
     def _fetch(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
         try:
@@ -193,7 +209,7 @@ class Reader:
 
     def _refusal(self, error: Exception) -> UsageError | TooLongError | MirrorError:
         if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
-            if self._is_ended:
+            if self.is_ended:
                 return MirrorError(f"database {self._path}: interrupted")
             return TooLongError(f"it took longer than the limit of {self.time_limit_s:g} s")
         if primary(error) in _BROKEN:
@@ -246,6 +262,44 @@ def reading(path: Path, clock: Clock, *, any_schema: bool = False) -> Iterator[R
         yield reader
     finally:
         reader.close()
+
+
+class Readers:
+    """Readers of one database for those who ask often: one that is done is kept for the next, which need not learn the
+    schema again. Any thread may ask. One after whom something went wrong is not kept.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self._clock = clock
+        self._idle: list[Reader] = []
+        self._is_closed = False
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Give a reader of a database that exists and is of this version.
+
+        Raises as the function `reading` does.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                reader = self._idle.pop()
+            except IndexError:
+                reader = Reader(self.path, self._clock)
+                stack.callback(reader.close)
+                reader.check_schema()
+            else:
+                stack.callback(reader.close)
+            yield reader
+            if not (self._is_closed or reader.is_ended):
+                stack.pop_all()
+                self._idle.append(reader)
+
+    def close(self) -> None:
+        """Close those that nobody uses, and each of the others as it is done."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """What each source may use of which quota."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from fleetsync.clock import Clock
@@ -9,7 +8,7 @@ from fleetsync.config.settings import SourceSettings
 from fleetsync.core.bucket import Rate, rate_of
 from fleetsync.core.pace import StoredScope
 from fleetsync.errors import FleetsyncError
-from fleetsync.mirror.reader import reading
+from fleetsync.mirror.reader import Readers
 from fleetsync.mirror.scopes import stored_scopes
 from fleetsync.providers import base
 from fleetsync.transport.limiter import Budget, Limiter, Store
@@ -22,10 +21,10 @@ def scope_of(settings: SourceSettings) -> str:
     return base.load(settings.kind.name).scope(settings.url, settings.own)
 
 
-def remembered(database: Path, clock: Clock) -> dict[str, StoredScope]:
+def remembered(readers: Readers) -> dict[str, StoredScope]:
     """Return what earlier processes learned and spent, by scope; nothing where no database can be read."""
     try:
-        with reading(database, clock) as reader:
+        with readers.reading() as reader:
             return stored_scopes(reader)
     except FleetsyncError:
         return {}

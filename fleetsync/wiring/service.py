@@ -54,8 +54,8 @@ class _Running:
         return self.orders()
 
     def _limiters_of(self, configuration: Configuration) -> dict[str, Limiter]:
-        sources, path = configuration.settings.sources.values(), self._mirror.path
-        return limiters_of(sources, self._clock, remembered(path, self._clock), self._mirror.paces.store)
+        sources = configuration.settings.sources.values()
+        return limiters_of(sources, self._clock, remembered(self._mirror.readers), self._mirror.paces.store)
 
     def rates(self) -> tuple[ScopeUsage, ...]:
         """Return how the quota scopes are used now."""
@@ -75,7 +75,7 @@ class _Running:
         """Give the link of a source; nothing is sent yet."""
         async with open_session(ca_file=settings.ca_file, proxy=settings.proxy) as session:
             limiter = self._limiters[scope_of(settings)]
-            part = connected_through(session, settings, limiter, self._clock, self._mirror.path)
+            part = connected_through(session, settings, limiter, self._clock, self._mirror.readers)
             yield part.link
 
 

@@ -17,7 +17,7 @@ from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.faults import stored_breakers
 from fleetsync.mirror.known import Known
 from fleetsync.mirror.mirror import Mirror, open_mirror
-from fleetsync.mirror.reader import reading
+from fleetsync.mirror.reader import Readers
 from fleetsync.providers import base
 from fleetsync.transport.auth import Tokens
 from fleetsync.transport.breaking import Circuit
@@ -53,7 +53,7 @@ class Connected:
 async def connected(
     settings: Iterable[SourceSettings], clock: Clock, database: Path, *, store: Store | None = None
 ) -> AsyncIterator[dict[str, Connected]]:
-    """Give the sources by name, ready to be asked; nothing is sent yet. See `connected_through` for `database`.
+    """Give the sources by name, ready to be asked; nothing is sent yet. `database` need not be there yet.
 
     They keep to the rates that are remembered in it; what they learn is stored at the end at the latest, where there
     is a `store`. What an earlier process found to be wrong with them is remembered as well.
@@ -61,13 +61,14 @@ async def connected(
     async with contextlib.AsyncExitStack() as stack:
         sessions: dict[tuple[Path | None, str | None], Session] = {}
         chosen = tuple(settings)
-        limiters = limiters_of(chosen, clock, remembered(database, clock), store)
+        readers = stack.enter_context(contextlib.closing(Readers(database, clock)))
+        limiters = limiters_of(chosen, clock, remembered(readers), store)
         parts: dict[str, Connected] = {}
         for one in chosen:
             trust = (one.ca_file, one.proxy)
             if trust not in sessions:
                 sessions[trust] = await stack.enter_async_context(open_session(ca_file=one.ca_file, proxy=one.proxy))
-            parts[one.name] = connected_through(sessions[trust], one, limiters[scope_of(one)], clock, database)
+            parts[one.name] = connected_through(sessions[trust], one, limiters[scope_of(one)], clock, readers)
         try:
             yield parts
         finally:
@@ -97,21 +98,21 @@ def unconnected(settings: SourceSettings) -> base.Source:
 
 
 def connected_through(
-    session: Session, settings: SourceSettings, limiter: Limiter, clock: Clock, database: Path
+    session: Session, settings: SourceSettings, limiter: Limiter, clock: Clock, readers: Readers
 ) -> Connected:
     """Return a source that sends through a session and a limiter.
 
-    `database` is the mirror, which need not be there yet; beside it are the cached sign-ins.
+    `readers` are those of the mirror, which need not be there yet; beside it are the cached sign-ins.
     """
-    tokens = tokens_of(settings, clock, database.parent)
-    meter, circuit = Meter(limiter), Circuit(clock, broken(database, clock).get(settings.name))
+    tokens = tokens_of(settings, clock, readers.path.parent)
+    meter, circuit = Meter(limiter), Circuit(clock, broken(readers).get(settings.name))
     origin = Origin.of(settings.url)
     http = connect(session, origin=origin, tokens=tokens, meter=meter, circuit=circuit, clock=clock)
     endpoint = base.Endpoint(
         name=settings.name,
         url=settings.url,
         http=http,
-        known=Known(database, clock),
+        known=Known(readers),
         clock=clock,
         settings=settings.own,
     )
@@ -119,10 +120,10 @@ def connected_through(
     return Connected(source=source, settings=settings, meter=meter, limiter=limiter, circuit=circuit, tokens=tokens)
 
 
-def broken(database: Path, clock: Clock) -> dict[str, StoredBreaker]:
+def broken(readers: Readers) -> dict[str, StoredBreaker]:
     """Return what earlier processes found to be wrong with sources; nothing where no database can be read."""
     try:
-        with reading(database, clock) as reader:
+        with readers.reading() as reader:
             return stored_breakers(reader)
     except FleetsyncError:
         return {}

@@ -9,6 +9,7 @@ import pytest
 from fleetsync.core.model import DEVICE, ResourceKey, ResourceType
 from fleetsync.errors import MirrorError, NotYetError
 from fleetsync.mirror.known import Known
+from fleetsync.mirror.reader import Readers
 from tests.fakes.clock import FakeClock
 from tests.mirror.bench import Bench, page
 
@@ -22,7 +23,7 @@ def key(id: str, source: str = "plant") -> ResourceKey:
 @pytest.fixture
 async def known(bench: Bench) -> Known:
     await bench.listed(FLEET)
-    return Known(bench.path, bench.clock)
+    return Known(bench.mirror.readers)
 
 
 async def test_a_document_is_that_of_the_resource_asked_for(known: Known) -> None:
@@ -47,7 +48,7 @@ async def test_what_is_gone_is_not_known(bench: Bench, known: Known) -> None:
 
 
 async def test_nobody_and_not_known_yet_are_two_things(bench: Bench) -> None:
-    known = Known(bench.path, bench.clock)
+    known = Known(bench.mirror.readers)
     with pytest.raises(NotYetError, match=r"not known before .*run `fleetsync sync plant` first"):
         await known.ids("plant", DEVICE, after="", most=9)
     await bench.listed(page())
@@ -61,7 +62,7 @@ async def test_a_source_that_left_the_configuration_is_not_known(bench: Bench, k
 
 
 async def test_where_there_is_no_database_yet_nothing_is_known(tmp_path: Path) -> None:
-    known = Known(tmp_path / "none.db", FakeClock())
+    known = Known(Readers(tmp_path / "none.db", FakeClock()))
     assert await known.document(key("a")) is None
     with pytest.raises(NotYetError):
         await known.ids("plant", DEVICE, after="", most=9)
@@ -72,4 +73,4 @@ async def test_a_database_of_something_else_is_said_to_be_so(tmp_path: Path) -> 
     with contextlib.closing(sqlite3.connect(tmp_path / "theirs.db")) as connection:
         connection.execute("CREATE TABLE theirs (a)")
     with pytest.raises(MirrorError, match="is not of fleetsync"):
-        await Known(tmp_path / "theirs.db", FakeClock()).document(key("a"))
+        await Known(Readers(tmp_path / "theirs.db", FakeClock())).document(key("a"))

@@ -10,7 +10,7 @@ import pytest
 
 from fleetsync.clock import Clock
 from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
-from fleetsync.mirror.reader import Reader
+from fleetsync.mirror.reader import Reader, Readers
 from fleetsync.transport.client import MAX_BYTES
 from tests.fakes.clock import FakeClock
 from tests.mirror.bench import Bench, page
@@ -282,3 +282,53 @@ def test_a_path_may_be_odd(database: Path, tmp_path: Path) -> None:
     odd.write_bytes(database.read_bytes())
     with contextlib.closing(Reader(odd, FakeClock())) as reader:
         assert ask(reader, "SELECT COUNT(*) FROM devices") == [(0,)]
+
+
+@pytest.fixture
+async def readers(bench: Bench) -> Any:
+    await bench.listed(page("a"))
+    with contextlib.closing(Readers(bench.path, bench.clock)) as made:
+        yield made
+
+
+async def test_a_reader_that_is_done_serves_the_next_one_who_sees_what_is_new(readers: Readers, bench: Bench) -> None:
+    with readers.reading() as first:
+        assert ask(first, "SELECT id FROM devices") == [("a",)]
+        with readers.reading() as other:
+            assert other is not first
+    await bench.listed(page("a", "b"))
+    with readers.reading() as again:
+        assert again is first
+        assert ask(again, "SELECT id FROM devices") == [("a",), ("b",)]
+        assert list(again.rows("SELECT id FROM resource")) == [("a",), ("b",)]
+
+
+async def test_a_reader_with_which_something_went_wrong_is_not_kept(readers: Readers) -> None:
+    with pytest.raises(UsageError), readers.reading() as wrong:
+        ask(wrong, "SELECT nothing FROM devices")
+    with readers.reading() as interrupted:
+        assert interrupted is not wrong
+        interrupted.interrupt()
+    with readers.reading() as sound:
+        assert sound is not interrupted
+        assert ask(sound, "SELECT id FROM devices") == [("a",)]
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        wrong.columns("devices")
+
+
+async def test_a_reader_that_is_in_use_when_all_are_closed_is_closed_as_it_is_done(readers: Readers) -> None:
+    with readers.reading(), readers.reading() as idle:
+        pass
+    with readers.reading() as used:
+        readers.close()
+        assert ask(used, "SELECT id FROM devices") == [("a",)]
+    for one in (idle, used):
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            one.columns("devices")
+
+
+async def test_what_a_user_may_not_read_stays_so_after_a_select_of_our_own(reader: Reader) -> None:
+    assert list(reader.rows("SELECT id FROM resource")) == [("a",), ("b",)]
+    with pytest.raises(UsageError, match="resource is no view"):
+        ask(reader, "SELECT id FROM resource")
+    assert list(reader.rows("SELECT id FROM resource")) == [("a",), ("b",)]

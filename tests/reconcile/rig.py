@@ -107,7 +107,7 @@ class Rig:
             name=NAME,
             url=settings.url,
             http=Breaking(self.layers(self.http), self.circuit),
-            known=Known(self.path, self.clock),
+            known=Known(self.mirror.readers),
             clock=self.clock,
             settings=settings.own,
         )
