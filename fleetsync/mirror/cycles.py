@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, literal, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.breaker import FaultClass, StoredBreaker
@@ -26,6 +26,22 @@ _REFUSED = (
     select(listing.c.type, listing.c.unseen)
     .where(listing.c.id.in_(_LAST), listing.c.state == "refused")
     .order_by(listing.c.type)
+)
+_SOURCES = select(source)
+_OF_SOURCE = update(source).where(source.c.name == bindparam("b_name"))
+_CONFIRMED = select(source.c.confirmed_writes).where(source.c.name == bindparam("name"))
+_PAUSED = select(source.c.paused).where(source.c.name == bindparam("name"))
+_PASS = _OF_SOURCE.where(or_(source.c.confirmed_writes.is_not(None), source.c.refused_writes.is_not(None))).values(
+    confirmed_writes=None, refused_writes=None
+)
+_LEFT_OPEN = update(cycle).where(cycle.c.source == bindparam("b_source"), cycle.c.finished_at.is_(None))
+_FINISH = update(cycle).where(cycle.c.id == bindparam("b_id"))
+_BEGIN = insert(cycle)
+_KNOWN = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == bindparam("b_name"))
+_END = _OF_SOURCE.values(known=_KNOWN.scalar_subquery())
+# What was wrong before, in whatever way, is wrong since then.
+_END_AT_FAULT = _END.values(
+    fault_since=func.coalesce(source.c.fault_since, bindparam("b_since", type_=UtcDateTime)),
 )
 
 
@@ -73,7 +89,7 @@ class Cycles:
             ConfigError: a source's name belongs to another service.
         """
         async with self._writer.transaction() as transaction:
-            known = {row.name: row for row in await transaction.rows(select(source))}
+            known = {row.name: row for row in await transaction.rows(_SOURCES)}
             if problems := moved(rows, {name: row.identity for name, row in known.items()}, file=file):
                 raise ConfigError(*problems)
             names = [row.name for row in rows]
@@ -87,36 +103,23 @@ class Cycles:
         """Start a cycle. One that an earlier process left open is closed as `interrupted`."""
         at = self._clock.now()
         async with self._writer.transaction() as transaction:
-            await transaction.run(
-                update(cycle)
-                .where(cycle.c.source == name, cycle.c.finished_at.is_(None))
-                .values(finished_at=at, outcome="interrupted", error="the process ended in the middle of it")
-            )
+            left = {"finished_at": at, "outcome": "interrupted", "error": "the process ended in the middle of it"}
+            await transaction.run(_LEFT_OPEN, {"b_source": name, **left})
             row = {"source": name, "started_at": at, "outcome": "running"}
-            return CycleId(await transaction.insert(insert(cycle), row))
+            return CycleId(await transaction.insert(_BEGIN, row))
 
     async def finish(self, id: CycleId, name: str, counts: Counts, ending: Ending) -> None:
         """Close a cycle and say how its source is now."""
         at = self._clock.now()
         async with self._writer.transaction() as transaction:
-            await transaction.run(
-                update(cycle)
-                .where(cycle.c.id == id)
-                .values(
-                    **asdict(counts),
-                    finished_at=at,
-                    outcome=ending.outcome,
-                    complete=ending.complete,
-                    error=ending.error,
-                )
-            )
-            known = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == name)
-            values: dict[str, Any] = {"known": known.scalar_subquery()}
+            ended = {"outcome": ending.outcome, "complete": ending.complete, "error": ending.error}
+            await transaction.run(_FINISH, {"b_id": id, **asdict(counts), "finished_at": at, **ended})
+            values: dict[str, Any] = {"b_name": name}
             if ending.state is not None:
                 values |= {"state": ending.state, "error": ending.source_error, **_fault(ending, at)}
             if ending.complete:
                 values["last_complete_at"] = at
-            await transaction.run(update(source).where(source.c.name == name).values(values))
+            await transaction.run(_END_AT_FAULT if "b_since" in values else _END, values)
 
     async def set_due(self, name: str, at: datetime) -> None:
         """Store when a source's next cycle is due."""
@@ -129,7 +132,7 @@ class Cycles:
     async def is_paused(self, name: str) -> bool:
         """Say whether a person paused the source."""
         async with self._writer.transaction() as transaction:
-            rows = await transaction.rows(select(source.c.paused).where(source.c.name == name))
+            rows = await transaction.rows(_PAUSED, {"name": name})
         return bool(rows and rows[0].paused)
 
     async def confirm(self, name: str, *, writes: int | None = None, gone: int | None = None) -> None:
@@ -150,7 +153,7 @@ class Cycles:
                 waiting = {f"--gone {n} ({type})": n for type, n in listings}
                 _check_waits(f"{counted(gone, 'vanished resource')}", gone, waiting)
                 values["confirmed_gone"] = gone
-            await transaction.run(update(source).where(source.c.name == name).values(values))
+            await transaction.run(_OF_SOURCE, {"b_name": name, **values})
 
     async def is_confirmed(self, name: str, writes: int) -> bool:
         """Say whether a person accepted a plan with just so many writes, which is used up by that.
@@ -158,18 +161,16 @@ class Cycles:
         One that nobody accepted is the one that waits from now on; what was accepted of an earlier one is void.
         """
         async with self._writer.transaction() as transaction:
-            rows = await transaction.rows(select(source.c.confirmed_writes).where(source.c.name == name))
+            rows = await transaction.rows(_CONFIRMED, {"name": name})
             found = [tuple(row) for row in rows] == [(writes,)]
             values = {"confirmed_writes": None, "refused_writes": None if found else writes}
-            await transaction.run(update(source).where(source.c.name == name).values(values))
+            await transaction.run(_OF_SOURCE, {"b_name": name, **values})
             return found
 
     async def pass_plan(self, name: str) -> None:
         """Take note that the last plan stayed within its limit: nothing waits any more, and no word is left over."""
-        left = or_(source.c.confirmed_writes.is_not(None), source.c.refused_writes.is_not(None))
         async with self._writer.transaction() as transaction:
-            values = {"confirmed_writes": None, "refused_writes": None}
-            await transaction.run(update(source).where(source.c.name == name, left).values(values))
+            await transaction.run(_PASS, {"b_name": name})
 
     async def last_complete_at(self) -> dict[str, datetime | None]:
         """Return when each configured source was last listed completely."""
@@ -209,19 +210,18 @@ class Cycles:
 
     async def _set(self, name: str, **values: Any) -> None:
         async with self._writer.transaction() as transaction:
-            await transaction.run(update(source).where(source.c.name == name).values(values))
+            await transaction.run(_OF_SOURCE, {"b_name": name, **values})
 
 
 def _fault(ending: Ending, at: datetime) -> dict[str, Any]:
-    """Return the columns that say what is wrong; what was wrong before, in whatever way, is wrong since then."""
+    """Return the columns that say what is wrong, and since when unless something was wrong before."""
     breaker = ending.breaker
     fault = ending.fault if breaker is None else breaker.fault
     if fault is None:
         return {"fault": None, "fault_since": None, "probe_at": None, "openings": 0}
-    since = literal(at if breaker is None else breaker.since, UtcDateTime)
     return {
         "fault": fault.value,
-        "fault_since": func.coalesce(source.c.fault_since, since),
+        "b_since": at if breaker is None else breaker.since,
         "probe_at": ending.probe_at if breaker is None else breaker.probe_at,
         "openings": 0 if breaker is None else breaker.openings,
     }

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -305,25 +306,28 @@ class Statements:
         keys: tuple[str, ...],
         rows: Sequence[dict[str, Any]],
         *,
-        adding: Set[str] = frozenset(),
+        adding: frozenset[str] = frozenset(),
     ) -> None:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
-        if not rows:
-            return
-        statement = sqlite.insert(table)
-        others = {
-            name: statement.excluded[name] + table.c[name] if name in adding else statement.excluded[name]
-            for name in rows[0]
-            if name not in keys
-        }
-        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=others)
-        self._connection.execute(statement, list(rows))
+        if rows:
+            self._connection.execute(_upsert(table, keys, tuple(rows[0]), adding), list(rows))
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[DBAPICursor]:
         """Give a cursor of the driver: for many rows SQLAlchemy's own costs more than the database."""
         with contextlib.closing(self._connection.connection.cursor()) as cursor:
             yield cursor
+
+
+@functools.cache
+def _upsert(table: Table, keys: tuple[str, ...], columns: tuple[str, ...], adding: frozenset[str]) -> sqlite.Insert:
+    statement = sqlite.insert(table)
+    others = {
+        name: statement.excluded[name] + table.c[name] if name in adding else statement.excluded[name]
+        for name in columns
+        if name not in keys
+    }
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
 
 
 def execute(work: Callable[[Statements], T], on: Statements) -> T:
@@ -363,7 +367,7 @@ class Transaction:
         keys: tuple[str, ...],
         rows: Sequence[dict[str, Any]],
         *,
-        adding: Set[str] = frozenset(),
+        adding: frozenset[str] = frozenset(),
     ) -> None:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
         await self.do(lambda on: on.upsert(table, keys, rows, adding=adding))
@@ -445,8 +449,8 @@ def _engine_on(thread: WriterThread) -> Engine:
         cursor.close()
 
     @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def begin(_connection: object) -> None:
+        thread.raw.execute("BEGIN IMMEDIATE")
 
     return engine
 

@@ -29,6 +29,16 @@ _CONCLUDE = Prepared(
 )
 _END_OPERATION = Prepared(delete(operation).where(operation.c.write == bindparam("b_write")), ("b_write",))
 
+_LEFT_OPEN = (
+    select(
+        *(write.c.id, write.c.type, write.c.resource_id, write.c.part, write.c.patch, write.c.etag),
+        *(write.c.started_at, write.c.status, write.c.request_id, operation.c.handle, operation.c.deadline_at),
+    )
+    .select_from(write.outerjoin(operation))
+    .where(write.c.source == bindparam("source"), write.c.outcome == "open")
+    .order_by(write.c.id)
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -128,18 +138,8 @@ class Journal:
 
     async def left_open(self, source: str) -> list[OpenWrite]:
         """Return the writes of earlier processes whose outcome is not known, oldest first."""
-        columns = (
-            *(write.c.id, write.c.type, write.c.resource_id, write.c.part, write.c.patch, write.c.etag),
-            *(write.c.started_at, write.c.status, write.c.request_id, operation.c.handle, operation.c.deadline_at),
-        )
-        statement = (
-            select(*columns)
-            .select_from(write.outerjoin(operation))
-            .where(write.c.source == source, write.c.outcome == "open")
-            .order_by(write.c.id)
-        )
         async with self._writer.transaction() as transaction:
-            rows = await transaction.rows(statement)
+            rows = await transaction.rows(_LEFT_OPEN, {"source": source})
         return [
             OpenWrite(
                 id=row.id,

@@ -30,6 +30,9 @@ _OPEN = Prepared(
     ("source", "type"),
 )
 
+_DESCRIBE = update(resource).where(resource.c.no == bindparam("b_no"))
+_SEEN = select(seen.c.chunk, seen.c.bits).where(seen.c.listing == bindparam("listing"))
+
 
 def detail(on: Statements, key: ResourceKey, part: Part) -> object:
     """Return a part of a resource, decoded, that was read apart from its listing; None where it is not known."""
@@ -58,7 +61,7 @@ def _record_resource(on: Statements, scope: Scope, spec: TypeSpec, shown: Resour
 def _show_to_open_listing(on: Statements, scope: Scope, numbers: list[int]) -> None:
     """Count the row as seen by a listing that was cut short: it was looked at after that listing began."""
     for (id,) in on.fetch(_OPEN, (scope.source, scope.type)):
-        bitmap = Bitmap(dict(on.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == id))))
+        bitmap = Bitmap(dict(on.rows(_SEEN, {"listing": id})))
         bitmap.add(numbers)
         rows = [{"listing": id, "chunk": chunk, "bits": bits} for chunk, bits in bitmap.changed().items()]
         on.upsert(seen, ("listing", "chunk"), rows)
@@ -86,7 +89,7 @@ def _record_detail(on: Statements, scope: Scope, spec: TypeSpec, shown: Detail) 
     }
     if not is_first:
         values["changed_at"] = scope.at
-    on.run(update(resource).where(resource.c.no == no).values(values))
+    on.run(_DESCRIBE, {"b_no": no, **values})
     resources.sight(on, scope, [no])
     if shown.part in spec.piecemeal:
         new = {name: value for name, value in new.items() if name in old}

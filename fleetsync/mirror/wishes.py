@@ -7,7 +7,7 @@ from itertools import groupby, islice
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, delete, select, true, tuple_, update
+from sqlalchemy import bindparam, delete, select, tuple_, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
@@ -29,6 +29,38 @@ _FORGET_LEAF = Prepared(
     delete(drift_leaf).where(*(drift_leaf.c[name] == bindparam(f"b_{name}") for name in _KEY)),
     tuple(f"b_{name}" for name in _KEY),
 )
+
+_DECLARED = select(declaration)
+_NAMES = select(declaration.c.name)
+_HELD = (
+    select(declaration)
+    .join(selection, selection.c.declaration == declaration.c.name)
+    .where(selection.c.source == bindparam("source"))
+)
+_IN_USE = (
+    select(selection.c.declaration)
+    .where(selection.c.source.in_(select(source.c.name).where(source.c.configured)))
+    .distinct()
+)
+_SELECTIONS = select(selection).where(selection.c.source == bindparam("source"))
+_MATCHES = (selected.c.declaration == bindparam("b_declaration"), selected.c.source == bindparam("b_source"))
+_CHUNKS = select(selected.c.chunk, selected.c.bits).where(*_MATCHES)
+_DRIFTING = (
+    update(source)
+    .where(source.c.name == bindparam("b_name"), source.c.drifting != bindparam("b_drifting"))
+    .values(drifting=bindparam("b_drifting"))
+)
+_DRIFT = select(drift_leaf).where(drift_leaf.c.source == bindparam("source"))
+_RESOURCE = tuple_(drift_leaf.c.type, drift_leaf.c.resource_id)
+_AFTER = tuple_(bindparam("after_type"), bindparam("after_id")) < _RESOURCE
+_UPTO = tuple_(bindparam("upto_type"), bindparam("upto_id")) >= _RESOURCE
+_PARTS = {
+    (False, False): _DRIFT,
+    (False, True): _DRIFT.where(_UPTO),
+    (True, False): _DRIFT.where(_AFTER),
+    (True, True): _DRIFT.where(_AFTER, _UPTO),
+}
+"""The drift of a source behind one resource and up to another, where there is the one and the other."""
 
 
 class Matched(Protocol):
@@ -85,26 +117,15 @@ class Wishes:
         """
         names = {one.name for one in declarations if one.sources is None or source_name in one.sources}
         async with self._writer.transaction() as transaction:
-            held = await transaction.rows(
-                select(declaration)
-                .join(selection, selection.c.declaration == declaration.c.name)
-                .where(selection.c.source == source_name)
-            )
-            for row in held:
+            for row in await transaction.rows(_HELD, {"source": source_name}):
                 if row.name not in names:
                     await self._release(transaction, row, cycle, source_name)
             await self._store(transaction, declarations)
 
     async def _store(self, transaction: Transaction, declarations: Sequence[Declaration]) -> None:
         wanted = {one.name: _row(one) for one in declarations}
-        there = {row.name: dict(row._mapping) for row in await transaction.rows(select(declaration))}  # noqa: SLF001 - SQLAlchemy's public name
-        configured = select(source.c.name).where(source.c.configured)
-        in_use = {
-            name
-            for (name,) in await transaction.rows(
-                select(selection.c.declaration).where(selection.c.source.in_(configured)).distinct()
-            )
-        }
+        there = {row.name: dict(row._mapping) for row in await transaction.rows(_DECLARED)}  # noqa: SLF001 - SQLAlchemy's public name
+        in_use = {name for (name,) in await transaction.rows(_IN_USE)}
         left = [name for name in there if name not in wanted and name not in in_use]
         if left:
             await transaction.run(delete(declaration).where(declaration.c.name.in_(left)))
@@ -113,8 +134,8 @@ class Wishes:
 
     async def _release(self, transaction: Transaction, row: Any, cycle: CycleId, source_name: str) -> None:
         """Say of everything that it had selected that it is nobody's now; the values stay where they are."""
-        where = (selected.c.declaration == row.name, selected.c.source == source_name)
-        chunks = await transaction.rows(select(selected.c.chunk, selected.c.bits).where(*where))
+        of = {"b_declaration": row.name, "b_source": source_name}
+        chunks = await transaction.rows(_CHUNKS, of)
         scope = Scope(source=source_name, type=ResourceType(row.type), cycle=cycle, at=self._clock.now())
         numbers = iter(Bitmap(dict(chunks)))
         patch = {"declaration": row.name, "paths": msgspec.json.decode(row.leaves)}
@@ -123,7 +144,7 @@ class Wishes:
             ids = await transaction.rows(select(resource.c.id).where(some, resource.c.gone_at.is_(None)))
             events = [(id, Event.RELEASED, patch) for (id,) in ids]
             await transaction.do(partial(resources.note, scope=scope, events=events))
-        await transaction.run(delete(selected).where(*where))
+        await transaction.run(delete(selected).where(*_MATCHES), of)
         await transaction.run(
             delete(selection).where(selection.c.declaration == row.name, selection.c.source == source_name)
         )
@@ -139,16 +160,15 @@ class Wishes:
         turn = Turn()
         drifting = await self._store_drift(source_name, drift, turn)
         async with self._writer.transaction() as transaction:
-            statement = update(source).where(source.c.name == source_name, source.c.drifting != drifting)
-            await transaction.run(statement.values(drifting=drifting))
+            await transaction.run(_DRIFTING, {"b_name": source_name, "b_drifting": drifting})
         return turn
 
     async def _store_selection(self, transaction: Transaction, name: str, found: Sequence[Selected]) -> None:
-        where = selection.c.source == name
         # A reload in the middle of this cycle may have removed one.
-        declared = {declared for (declared,) in await transaction.rows(select(declaration.c.name))}
+        declared = {declared for (declared,) in await transaction.rows(_NAMES)}
         found = [one for one in found if one.declaration in declared]
-        stored = {row.declaration: tuple(row)[2:] for row in await transaction.rows(select(selection).where(where))}
+        there = await transaction.rows(_SELECTIONS, {"source": name})
+        stored = {row.declaration: tuple(row)[2:] for row in there}
         rows = [
             {
                 "declaration": one.declaration,
@@ -167,12 +187,12 @@ class Wishes:
                 await self._store_matches(transaction, name, one)
 
     async def _store_matches(self, transaction: Transaction, name: str, one: Selected) -> None:
-        where = (selected.c.declaration == one.declaration, selected.c.source == name)
-        stored = dict(await transaction.rows(select(selected.c.chunk, selected.c.bits).where(*where)))
+        of = {"b_declaration": one.declaration, "b_source": name}
+        stored = dict(await transaction.rows(_CHUNKS, of))
         chunks = dict(one.matched.chunks())
         left = [chunk for chunk in stored if chunk not in chunks]
         if left:
-            await transaction.run(delete(selected).where(*where, selected.c.chunk.in_(left)))
+            await transaction.run(delete(selected).where(*_MATCHES, selected.c.chunk.in_(left)), of)
         rows = [
             {"declaration": one.declaration, "source": name, "chunk": chunk, "bits": bits}
             for chunk, bits in chunks.items()
@@ -187,16 +207,16 @@ class Wishes:
         for batch, upto in _parts(drift):
             drifting += len({(one.key.type, one.key.id) for one in batch})
             async with self._writer.transaction() as transaction:
-                before = await self._store_part(transaction, name, batch, _between(after, upto))
+                there = await _stored(transaction, name, after, upto)
+                before = await self._store_part(transaction, there, batch)
             turn.note(before, batch)
             after = upto
         return drifting
 
     async def _store_part(
-        self, transaction: Transaction, name: str, drift: Iterable[Drift], between: ColumnElement[bool]
+        self, transaction: Transaction, there: Sequence[Any], drift: Iterable[Drift]
     ) -> Set["_DriftKey"]:
         """Make a part of the stored drift what it is now; return the keys of what was contested before."""
-        there = await transaction.rows(select(drift_leaf).where(drift_leaf.c.source == name, between))
         stored = {tuple(row)[:4]: tuple(row)[4:9] for row in there}
         since = {tuple(row)[:4]: row.since for row in there}
         moved_at = {(*tuple(row)[:4], row.actual): row.moved_at for row in there}
@@ -224,14 +244,16 @@ def _parts(drift: Iterable[Drift]) -> Iterator[tuple[list[Drift], tuple[str, str
     yield batch, None
 
 
-def _between(after: tuple[str, str] | None, upto: tuple[str, str] | None) -> ColumnElement[bool]:
-    key = tuple_(drift_leaf.c.type, drift_leaf.c.resource_id)
-    found: list[ColumnElement[bool]] = []
+async def _stored(
+    transaction: Transaction, name: str, after: tuple[str, str] | None, upto: tuple[str, str] | None
+) -> Sequence[Any]:
+    """Return the rows of the drift that is stored of what is behind one resource and up to another."""
+    between = {"source": name}
     if after is not None:
-        found.append(key > tuple_(*after))
+        between |= {"after_type": after[0], "after_id": after[1]}
     if upto is not None:
-        found.append(key <= tuple_(*upto))
-    return and_(true(), *found)
+        between |= {"upto_type": upto[0], "upto_id": upto[1]}
+    return await transaction.rows(_PARTS[after is not None, upto is not None], between)
 
 
 def _row(one: Declaration) -> dict[str, Any]:
