@@ -1,4 +1,4 @@
-"""The commands on the database itself: `db …`."""
+"""Look after the database."""
 
 import asyncio
 import contextlib
@@ -7,30 +7,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from fleetsync.cli import output
-from fleetsync.cli.invocation import Invocation, invocation_of
+from fleetsync.cli.arguments import Argument, Option
+from fleetsync.cli.invocation import Invocation
 from fleetsync.config.values import UnfitError, as_name
-from fleetsync.errors import UsageError
+from fleetsync.errors import FleetsyncError, UsageError
 from fleetsync.mirror.reader import Reader, reading
 from fleetsync.mirror.revision import head
 
 if TYPE_CHECKING:
     from fleetsync.mirror.mirror import Mirror
 
-group = typer.Typer(help="Look after the database.")
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.add_typer(group, name="db")
-
-
-@group.command()
-def upgrade(context: typer.Context) -> None:
+def upgrade(invocation: Invocation) -> None:
     """Make the database if there is none; bring an older one up to date, after a backup copy beside it."""
-    invocation = invocation_of(context)
     asyncio.run(_upgrade(invocation))
     _say_current(invocation)
 
@@ -44,10 +34,9 @@ async def _upgrade(invocation: Invocation) -> None:
         pass
 
 
-@group.command()
-def current(context: typer.Context) -> None:
+def current(invocation: Invocation) -> None:
     """Show the schema of the database, and the one that this version works with."""
-    _say_current(invocation_of(context))
+    _say_current(invocation)
 
 
 def _say_current(invocation: Invocation) -> None:
@@ -60,22 +49,19 @@ def _reading(invocation: Invocation) -> contextlib.AbstractContextManager[Reader
     return reading(invocation.settings().database.path, invocation.clock, any_schema=True)
 
 
-@group.command()
-def backup(context: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+def backup(invocation: Invocation, file: Annotated[Path, Argument(metavar="FILE")]) -> None:
     """Copy the database as it is at one instant, also while the daemon writes to it."""
     from fleetsync.mirror import schema
 
-    invocation = invocation_of(context)
     with _reading(invocation):  # there is one, and it can be read
         schema.backup(invocation.settings().database.path, file)
     output.line(f"{file}: {file.stat().st_size} bytes")
 
 
-@group.command()
 def rename(
-    context: typer.Context,
-    old: Annotated[str, typer.Argument(metavar="OLD")],
-    new: Annotated[str, typer.Argument(metavar="NEW")],
+    invocation: Invocation,
+    old: Annotated[str, Argument(metavar="OLD")],
+    new: Annotated[str, Argument(metavar="NEW")],
 ) -> None:
     """Give everything that is stored of a source another name. Rename it in the configuration as well."""
     from fleetsync.wiring.sign_in import sign_in_file
@@ -86,15 +72,14 @@ def rename(
         with contextlib.suppress(FileNotFoundError):
             sign_in_file(old, state).replace(sign_in_file(new, state))
 
-    asyncio.run(_change(invocation_of(context), change))
+    asyncio.run(_change(invocation, change))
     output.line(f"{old} is now {new}")
 
 
-@group.command()
 def forget(
-    context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SOURCE")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    invocation: Invocation,
+    source: Annotated[str, Argument(metavar="SOURCE")],
+    yes: Annotated[bool, Option(help="Do not ask.")] = False,
 ) -> None:
     """Delete everything that is stored of a source, its history and a person's sign-in as well."""
     from fleetsync.wiring.sign_in import sign_in_file
@@ -102,14 +87,25 @@ def forget(
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"db forget deletes the history of {source}: say --yes")
-        typer.confirm(f"Delete everything that is stored of {source}, its history as well?", abort=True, err=True)
+        _confirm(f"Delete everything that is stored of {source}, its history as well?")
 
     async def change(mirror: "Mirror") -> None:
         await mirror.cycles.forget(source)
         sign_in_file(source, mirror.path.parent).unlink(missing_ok=True)
 
-    asyncio.run(_change(invocation_of(context), change))
+    asyncio.run(_change(invocation, change))
     output.line(f"{source} is forgotten")
+
+
+def _confirm(question: str) -> None:
+    """Ask a person, who has to say yes.
+
+    Raises:
+        FleetsyncError: they do not.
+    """
+    output.ask(f"{question} [y/N] ")
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise FleetsyncError("cancelled")
 
 
 def _name(text: str) -> str:

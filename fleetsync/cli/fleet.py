@@ -1,51 +1,37 @@
 """The commands that move a fleet: sync, plan, apply, confirm, pause, resume."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from fleetsync.cli.invocation import Invocation, chosen, invocation_of
+from fleetsync.cli.arguments import Argument, Option
+from fleetsync.cli.invocation import Invocation, chosen
 from fleetsync.errors import FleetsyncError, UsageError
 
 if TYPE_CHECKING:
     from fleetsync.daemon.work import Name
 
-Sources = Annotated[list[str] | None, typer.Argument(metavar="SOURCE", help="All, when none is named.")]
-Source = Annotated[str, typer.Argument(metavar="SOURCE")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
+Sources = Annotated[list[str] | None, Argument(metavar="SOURCE", help="All, when none is named.")]
+Source = Annotated[str, Argument(metavar="SOURCE")]
+AsJson = Annotated[bool, Option(name="--json", help="Print JSON.")]
 
 _TERMINATED = 143  # what a shell shows for a program that SIGTERM ended
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    for command in (sync, plan, apply, confirm, pause, resume):
-        app.command()(command)
-
-
-def sync(context: typer.Context, sources: Sources = None, as_json: AsJson = False) -> None:
+def sync(invocation: Invocation, sources: Sources = None, as_json: AsJson = False) -> int:
     """List into the mirror, once; nothing is written.
 
     While the daemon runs, it does the work; this command shows how far it is.
     """
-    invocation = invocation_of(context)
-    _carry_out(invocation, "sync", as_json=as_json, sources=_names(invocation, sources))
+    return _carry_out(invocation, "sync", as_json=as_json, sources=_names(invocation, sources))
 
 
 def plan(
-    context: typer.Context,
+    invocation: Invocation,
     sources: Sources = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the plan here, for `apply --plan`.")
-    ] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="Write the plan here, for `apply --plan`.")] = None,
     as_json: AsJson = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="0: nothing to do, 1: error, 3: changes wait.")
-    ] = False,
-) -> None:
+    exit_code: Annotated[bool, Option(help="0: nothing to do, 1: error, 3: changes wait.")] = False,
+) -> int:
     """Show what `apply` would send, without a request.
 
     It is made from the mirror alone. It ends with 75 where a source was never listed completely, and with 1 where
@@ -53,7 +39,6 @@ def plan(
     """
     from fleetsync.cli import planned
 
-    invocation = invocation_of(context)
     plans = planned.make(invocation, sources or ())
     if out is not None:
         planned.save(plans, out)
@@ -62,55 +47,49 @@ def plan(
     else:
         planned.show(plans)
     if planned.complain_of_contradictions(plans):
-        raise typer.Exit(FleetsyncError.exit_code)
-    raise typer.Exit(planned.exit_code_of(plans) if exit_code else 0)
+        return FleetsyncError.exit_code
+    return planned.exit_code_of(plans) if exit_code else 0
 
 
 def apply(
-    context: typer.Context,
+    invocation: Invocation,
     sources: Sources = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Carry out exactly this reviewed plan.")
-    ] = None,
+    plan: Annotated[Path | None, Option(metavar="FILE", help="Carry out exactly this reviewed plan.")] = None,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """List, plan, and write what is not as declared.
 
     Each write goes under its guard. With --plan exactly the reviewed plan, and nothing where the declarations changed
     since. A source writes only where its `mode` is "manual" or "enforce".
     """
-    invocation = invocation_of(context)
     if plan is not None and sources:
         raise UsageError("--plan says which sources: name none besides")
     file = None if plan is None else str(plan.absolute())
-    _carry_out(invocation, "apply", as_json=as_json, sources=_names(invocation, sources), plan=file)
+    return _carry_out(invocation, "apply", as_json=as_json, sources=_names(invocation, sources), plan=file)
 
 
 def confirm(
-    context: typer.Context,
+    invocation: Invocation,
     source: Source,
-    writes: Annotated[int | None, typer.Option("--writes", min=1, metavar="N", help="The writes of one plan.")] = None,
-    gone: Annotated[int | None, typer.Option("--gone", min=1, metavar="N", help="Vanished from one listing.")] = None,
+    writes: Annotated[int | None, Option(least=1, metavar="N", help="The writes of one plan.")] = None,
+    gone: Annotated[int | None, Option(least=1, metavar="N", help="Vanished from one listing.")] = None,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Accept exactly the refused number, once."""
     if (writes is None) == (gone is None):
         raise UsageError("confirm takes one of --writes N and --gone N")
-    invocation = invocation_of(context)
     names = _names(invocation, [source])
-    _carry_out(invocation, "confirm", as_json=as_json, sources=names, writes=writes, gone=gone)
+    return _carry_out(invocation, "confirm", as_json=as_json, sources=names, writes=writes, gone=gone)
 
 
-def pause(context: typer.Context, source: Source, as_json: AsJson = False) -> None:
+def pause(invocation: Invocation, source: Source, as_json: AsJson = False) -> int:
     """Leave a source alone, until `resume`."""
-    invocation = invocation_of(context)
-    _carry_out(invocation, "pause", as_json=as_json, sources=_names(invocation, [source]))
+    return _carry_out(invocation, "pause", as_json=as_json, sources=_names(invocation, [source]))
 
 
-def resume(context: typer.Context, source: Source, as_json: AsJson = False) -> None:
+def resume(invocation: Invocation, source: Source, as_json: AsJson = False) -> int:
     """Go on with a paused source."""
-    invocation = invocation_of(context)
-    _carry_out(invocation, "resume", as_json=as_json, sources=_names(invocation, [source]))
+    return _carry_out(invocation, "resume", as_json=as_json, sources=_names(invocation, [source]))
 
 
 def _names(invocation: Invocation, names: list[str] | None) -> tuple[str, ...]:
@@ -118,14 +97,16 @@ def _names(invocation: Invocation, names: list[str] | None) -> tuple[str, ...]:
     return tuple(one.name for one in chosen(invocation.settings(), names)) if names else ()
 
 
-def _carry_out(invocation: Invocation, name: "Name", *, as_json: bool, **arguments: Any) -> None:
-    """Have a command (`daemon.work.Command`, with these arguments) carried out, show the reply and leave."""
+def _carry_out(invocation: Invocation, name: "Name", *, as_json: bool, **arguments: Any) -> int:
+    """Have a command (`daemon.work.Command`, with these arguments) carried out, and show the reply."""
+    import asyncio
+
     from fleetsync.cli import doing
 
     command = doing.command(name, **arguments)
     try:
         reply = asyncio.run(doing.carry_out(invocation, command))
-    except asyncio.CancelledError as error:  # told so by SIGTERM: what was done is stored
-        raise typer.Exit(_TERMINATED) from error
+    except asyncio.CancelledError:  # told so by SIGTERM: what was done is stored
+        return _TERMINATED
     doing.show(command, reply, as_json=as_json)
-    raise typer.Exit(reply.exit_code)
+    return reply.exit_code

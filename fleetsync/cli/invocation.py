@@ -1,11 +1,9 @@
 """What every command starts from: the options before its name, the configuration, the clock."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import typer
 
 from fleetsync.clock import Clock
 from fleetsync.config.load import load
@@ -20,11 +18,15 @@ USUAL_PLACES = (Path("config.toml"), Path("/etc/fleetsync/config.toml"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """The options before the command. `config` is None where the configuration is to be looked for."""
+    """What the command line says, but for the values of the command's own parameters, of which `given` are the names.
+
+    `config` is None where the configuration is to be looked for.
+    """
 
     config: Path | None
     debug: bool
     clock: Clock
+    given: Collection[str] = ()
 
     def file(self) -> Path:
         """Return the configuration file: the named one, that of $FLEETSYNC_CONFIG, or the first that exists.
@@ -53,14 +55,6 @@ class Invocation:
             ConfigError: something is wrong with the configuration.
         """
         return load(self.file(), all_kinds())
-
-
-def invocation_of(context: typer.Context) -> Invocation:
-    """Return what a command was started with."""
-    found = context.find_object(Invocation)
-    if found is None:
-        raise LookupError("a command outside the program")
-    return found
 
 
 def chosen(settings: Settings, names: Iterable[str]) -> tuple[SourceSettings, ...]:

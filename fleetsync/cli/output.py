@@ -50,6 +50,11 @@ def remark(text: str) -> None:
     print(escaped(text), file=sys.stderr, flush=True)
 
 
+def ask(text: str) -> None:
+    """Print the beginning of a line to standard error, to be ended by an answer."""
+    print(escaped(text), end="", file=sys.stderr, flush=True)
+
+
 def complain(text: str) -> None:
     """Print an error to standard error: one line."""
     remark(f"fleetsync: {text}")

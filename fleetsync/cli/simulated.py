@@ -3,10 +3,8 @@
 import asyncio
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
-
-import typer
 
 from fleetsync.cli import output
 from fleetsync.errors import UsageError
@@ -61,15 +59,14 @@ def chosen_tier(word: str) -> str:
     return word
 
 
-def refuse_what_is_not_there(context: typer.Context, kinds: tuple[str, ...]) -> None:
-    """Refuse options about a service where none of its kind is wanted.
+def refuse_what_is_not_there(given: Collection[str], kinds: tuple[str, ...]) -> None:
+    """Refuse options that are given about a service where none of its kind is wanted.
 
     Raises:
         UsageError: there is one on the command line.
     """
     for name in _ABOUT:
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
+        if name not in given:
             continue
         option, about = f"--{name.replace('_', '-')}", _ABOUT[name]
         if not set(about) & set(kinds):

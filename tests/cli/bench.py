@@ -1,6 +1,8 @@
 """The program, a built-in cloud on the loopback interface, and a folder with a configuration for it."""
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -8,14 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from typer.testing import CliRunner, Result
-
-from fleetsync.cli.main import app
+from fleetsync.cli.main import run
 from fleetsync.clock import Clock, SystemClock
 from fleetsync.simulator import Cloud, Options
 
@@ -42,14 +41,14 @@ displayName = "A pump"
 """
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(options: Options) -> Iterator[Cloud]:
     """Give a cloud that serves from a thread: a command has an event loop of its own."""
     with serving(Cloud(options)) as cloud:
         yield cloud
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(cloud: C) -> Iterator[C]:
     """Serve a cloud from a thread for the block."""
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -77,9 +76,31 @@ class HastyClock(SystemClock):
         await super().sleep(0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a command ended, and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
 def invoke(*words: str, typed: str | None = None, clock: Clock | None = None) -> Result:
     """Run the program in this process; what it does not catch, the test gets."""
-    return CliRunner().invoke(app, words, input=typed, catch_exceptions=False, obj=clock or HastyClock())
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.stdin = sys.stdin, io.StringIO(typed)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(words, clock or HastyClock())
+    except SystemExit as ended:  # --help
+        code = int(ended.code or 0)
+    finally:
+        sys.stdin = before
+    return Result(exit_code=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @dataclass

@@ -135,7 +135,7 @@ def test_what_nobody_foresaw_is_one_line(bench: Bench) -> None:
     code = (
         "import sys\nfrom fleetsync.cli import main, look\n"
         "def broken(_): raise ZeroDivisionError('oh')\n"
-        "look.invocation_of = broken\n"
+        "look.status = broken\n"
         "sys.argv = ['fleetsync', 'status']\nmain.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
