@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fleetsync.cli.arguments import Argument, Option
 from fleetsync.cli.invocation import Invocation, chosen
-from fleetsync.errors import FleetsyncError, UsageError
+from fleetsync.errors import UsageError
 
 if TYPE_CHECKING:
     from fleetsync.daemon.work import Name
@@ -34,21 +34,20 @@ def plan(
 ) -> int:
     """Show what `apply` would send, without a request.
 
-    It is made from the mirror alone. It ends with 75 where a source was never listed completely, and with 1 where
-    declarations contradict each other; with --exit-code also where one is held.
+    It is made from the mirror alone. It ends with 75 where a source was never listed completely, whatever the others
+    have to change, and with 1 where declarations contradict each other; with --exit-code also where one is held.
     """
     from fleetsync.cli import planned
 
     plans = planned.make(invocation, sources or ())
-    if out is not None:
+    if plans.made and out is not None:
         planned.save(plans, out)
-    if as_json:
+    if plans.made and as_json:
         planned.print_as_json(plans)
     else:
         planned.show(plans)
-    if planned.complain_of_contradictions(plans):
-        return FleetsyncError.exit_code
-    return planned.exit_code_of(plans) if exit_code else 0
+    code = planned.complain(plans)
+    return planned.exit_code_of(plans, code) if exit_code else code
 
 
 def apply(

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -49,11 +49,19 @@ class Planned:
     holds: tuple[str, ...]
 
 
-def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """The plans that could be made, and why those of other sources could not, by name."""
+
+    made: tuple[Planned, ...]
+    unplanned: Mapping[str, NotYetError]
+
+
+def make(invocation: Invocation, names: Iterable[str]) -> Plans:
     """Return the plans of these sources (all, when there are none), from the mirror alone.
 
     Raises:
-        NotYetError: there is no database, or one of the sources was never listed completely.
+        NotYetError: there is no database.
         SchemaMismatchError: the database was made by another version.
     """
     doing.set_up_log(invocation)
@@ -66,10 +74,11 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
     with reading(settings.database.path, clock) as reader:
         selection = Selection(reader, view_of(all_kinds().values()))
         ages_s = selection.ages_s(clock.now())
-        for one in sources:
-            _check_listed(one, ages_s)
+        unplanned = {one.name: _never_listed(one) for one in sources if ages_s.get(one.name) is None}
         found: list[Planned] = []
         for one in sources:
+            if one.name in unplanned:
+                continue
             longest_s = longest_ages_s(settings)
             planner = Planner(unconnected(one), one, declarations, at=clock.now(), ages_s=ages_s, longest_s=longest_s)
             planned = planner.plan(selection)
@@ -89,15 +98,14 @@ def make(invocation: Invocation, names: Iterable[str]) -> tuple[Planned, ...]:
                     holds=tuple(usage.holds(usage.as_json(one, used, clock), clock.now())),
                 )
             )
-    return tuple(found)
+    return Plans(made=tuple(found), unplanned=unplanned)
 
 
-def _check_listed(source: SourceSettings, ages_s: Mapping[str, float | None]) -> None:
-    if ages_s.get(source.name) is None:
-        raise NotYetError(f"source {source.name} was never listed completely: run `fleetsync sync {source.name}` first")
+def _never_listed(source: SourceSettings) -> NotYetError:
+    return NotYetError(f"source {source.name} was never listed completely: run `fleetsync sync {source.name}` first")
 
 
-def save(plans: Sequence[Planned], file: Path) -> None:
+def save(plans: Plans, file: Path) -> None:
     """Write the plans to a file, all or nothing, for its owner and group only.
 
     Raises:
@@ -120,27 +128,28 @@ def save(plans: Sequence[Planned], file: Path) -> None:
         raise FleetsyncError(f"plan {file}: {error.strerror}") from error
 
 
-def print_as_json(plans: Sequence[Planned]) -> None:
+def print_as_json(plans: Plans) -> None:
     """Print what `--out` writes, byte for byte.
 
     That is `reconcile.reviewed.as_json`, with a `forecast` of the writes for each source (`forecasts.as_json`), and in
-    it one of what comes before, `listing`.
+    it one of what comes before, `listing`; and in `unplanned` each `source` that has no plan, and the `error`.
     """
     sys.stdout.writelines(_pieces(plans))
 
 
-def _pieces(plans: Sequence[Planned]) -> Iterator[str]:
-    found = as_json((one.plan, one.held) for one in plans)
-    for shown, one in zip(found["sources"], plans, strict=True):
+def _pieces(plans: Plans) -> Iterator[str]:
+    found = as_json((one.plan, one.held) for one in plans.made)
+    found["unplanned"] = [{"source": name, "error": str(error)} for name, error in plans.unplanned.items()]
+    for shown, one in zip(found["sources"], plans.made, strict=True):
         before = forecasts.as_json(one.before, one.settings)
         shown["forecast"] = {**forecasts.as_json(one.ahead, one.settings), "listing": before}
     yield from output.json_pieces(found)
     yield "\n"
 
 
-def show(plans: Sequence[Planned]) -> None:
+def show(plans: Plans) -> None:
     """Print each change with its guard and its values, what is held and why, and a summary."""
-    for planned in plans:
+    for planned in plans.made:
         for change in planned.plan.changes:
             _show_change(change)
         _show_left(planned.plan)
@@ -256,16 +265,26 @@ def _summarize(planned: Planned) -> None:
         output.line((settings.name, "bold"), f": {text}")
 
 
-def complain_of_contradictions(plans: Sequence[Planned]) -> bool:
-    """Name the files of declarations that contradict each other; say whether there are any."""
-    found = sorted({reason for planned in plans for _, reason in planned.plan.contradictions})
-    for reason in found:
+def complain(plans: Plans) -> int:
+    """Name the files of declarations that contradict each other, and what could not be planned; return the exit code.
+
+    The worst comes first: 1, then 75.
+    """
+    contradictions = sorted({reason for planned in plans.made for _, reason in planned.plan.contradictions})
+    for reason in contradictions:
         output.complain(f"{reason}: give one of them a higher priority")
-    return bool(found)
-
-
-def exit_code_of(plans: Sequence[Planned]) -> int:
-    """Return what `plan --exit-code` ends with: 1 where a declaration is held, and what it wants is not known."""
-    if any(one.held for one in plans):
+    for error in plans.unplanned.values():
+        output.complain(str(error))
+    if contradictions:
         return FleetsyncError.exit_code
-    return 0 if all(one.plan.is_empty for one in plans) else _CHANGES_WAIT
+    return NotYetError.exit_code if plans.unplanned else 0
+
+
+def exit_code_of(plans: Plans, code: int) -> int:
+    """Return what `plan --exit-code` ends with, where it ends with `code` without.
+
+    That is 1 where a declaration is held, and what it wants is not known.
+    """
+    if any(one.held for one in plans.made):
+        return FleetsyncError.exit_code
+    return code or (0 if all(one.plan.is_empty for one in plans.made) else _CHANGES_WAIT)

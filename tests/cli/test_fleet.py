@@ -230,6 +230,35 @@ def test_apply_names_the_sources_that_it_may_not_write_to(synced: Bench) -> None
     assert synced.json("apply")["remark"] == 'not written to, because of mode = "observe": other'
 
 
+def test_a_source_that_was_never_listed_does_not_keep_the_others_from_being_planned(synced: Bench) -> None:
+    alone, code_alone = synced.json("plan")["sources"], synced.run("plan", "--exit-code").exit_code
+    synced.configure(more=OTHER)
+    file = synced.folder / "plan.json"
+
+    result = synced.run("plan", "--json", "--out", str(file))
+
+    error = "source other was never listed completely: run `fleetsync sync other` first"
+    assert (result.exit_code, result.stderr) == (75, f"fleetsync: {error}\n")
+    found = json.loads(result.stdout)
+    assert file.read_text() == result.stdout
+    assert (found["sources"], found["unplanned"]) == (alone, [{"source": "other", "error": error}])
+    assert f"{len(alone[0]['changes'])} changes on " in synced.run("plan").stdout
+    assert (code_alone, synced.run("plan", "--exit-code").exit_code) == (3, 75)
+    assert (synced.run("plan", "central").exit_code, synced.run("plan", "other").exit_code) == (0, 75)
+    assert synced.run("apply", "--plan", str(file)).exit_code == 0
+    synced.declare(RIVAL, "rival.toml")
+    assert synced.run("plan").exit_code == 1
+
+
+def test_a_plan_of_nothing_but_sources_that_were_never_listed_is_none(synced: Bench) -> None:
+    synced.configure(more=OTHER)
+    file = synced.folder / "plan.json"
+
+    result = synced.run("plan", "other", "--json", "--out", str(file))
+
+    assert (result.exit_code, result.stdout, file.exists()) == (75, "", False)
+
+
 def test_writes_of_an_earlier_process_are_recovered_and_not_applied(synced: Bench) -> None:
     synced.cloud.faults = parse_faults("write.reset,read.reset")
     synced.run("apply")
