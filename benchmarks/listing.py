@@ -38,6 +38,10 @@ DLT = "dlt"
 
 FIRST = "first load"
 UNCHANGED = "unchanged"
+FAR = "20 ms a page"
+_FAR_MS = 20.0
+_MOST_FAR = 100_000
+"""Of more, pages that come so late would take minutes."""
 SHARES = {"0.1 % changed": 0.001, "1 % changed": 0.01, "10 % changed": 0.1}
 
 
@@ -49,7 +53,8 @@ class Place:
     service: Service
 
     def begin(self) -> None:
-        """Make everybody's folder empty."""
+        """Make everybody's folder empty, and the service quick."""
+        self.service.wait(0.0)
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in (FLEETSYNC, FLOOR, KEY_LAST, ORDERED, PLAIN, DLT):
             self.of(name).mkdir(parents=True)
@@ -104,6 +109,12 @@ def cases(place: Place, *, with_others: bool) -> list[Case]:
     return [first, unchanged, *(_changed(place, name, share, again) for name, share in SHARES.items())]
 
 
+def _far(place: Place) -> Case:
+    """Return an unchanged pass over a service elsewhere: nearly all of its time is waiting for pages."""
+    contestants: dict[str, Command] = {FETCH: place.by_hand("fetch", FLOOR), FLEETSYNC: place.sync}
+    return Case(name=FAR, against=(FETCH,), contestants=contestants, prepare=lambda: place.service.wait(_FAR_MS))
+
+
 def _changed(place: Place, name: str, share: float, again: Mapping[str, Command]) -> Case:
     told: list[str] = []
 
@@ -125,6 +136,7 @@ def bounds(devices: int) -> list[Bound]:
         Bound(metric="cpu_s", of=sync(UNCHANGED), to=(UNCHANGED, FETCH), most=wanted),
         Bound(metric="cpu_s", of=sync("1 % changed"), to=sync(UNCHANGED), most=1.25),
         Bound(metric="cpu_s", of=sync("10 % changed"), to=sync(UNCHANGED), most=1.6),
+        Bound(metric="wall_s", of=sync(FAR), to=(FAR, FETCH), most=1.06),
         Bound(metric="cpu_s", of=sync(FIRST), to=(FIRST, PLAIN), most=0.7),
         Bound(metric="cpu_s", of=sync(UNCHANGED), to=(UNCHANGED, PLAIN), most=0.4),
         Bound(metric="cpu_s", of=sync(FIRST), to=(FIRST, DLT), most=0.3),
@@ -141,4 +153,5 @@ def suite(folder: Path, devices: int, *, shape: str, order: str, with_others: bo
     title = f"{devices:,} devices of {_KINDS[shape][0]}, {order} order"
     with serving(devices, shape=shape, order=order) as service:
         place = Place(folder=folder, service=service)
-        yield Suite(title=title, cases=cases(place, with_others=with_others), begin=place.begin, bounds=bounds(devices))
+        all_of = cases(place, with_others=with_others) + ([_far(place)] if devices <= _MOST_FAR else [])
+        yield Suite(title=title, cases=all_of, begin=place.begin, bounds=bounds(devices))
