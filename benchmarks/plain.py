@@ -1,4 +1,4 @@
-"""The script that one writes in ten minutes: requests, json, a commit per page.
+"""The script that one writes in ten minutes: requests, json, INSERT OR REPLACE, a commit per page.
 
 python -m benchmarks.plain URL DATABASE
 """
@@ -14,11 +14,7 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS device (id TEXT PRIMARY KEY, etag TEXT, display_name TEXT, enabled INTEGER,
     provisioned INTEGER, simulated INTEGER, template TEXT, document TEXT NOT NULL)
 """
-_UPSERT = """
-INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET etag = excluded.etag,
-    display_name = excluded.display_name, enabled = excluded.enabled, provisioned = excluded.provisioned,
-    simulated = excluded.simulated, template = excluded.template, document = excluded.document
-"""
+_REPLACE = "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _MEMBERS = ("id", "etag", "displayName", "enabled", "provisioned", "simulated", "template")
 
 
@@ -30,7 +26,7 @@ def main(base: str, path: str) -> None:
             page = session.get(url, timeout=60).json()
             rows = [(*map(one.get, _MEMBERS), json.dumps(one)) for one in page["value"]]
             with database:
-                database.executemany(_UPSERT, rows)
+                database.executemany(_REPLACE, rows)
             url = page.get("nextLink")
 
 
