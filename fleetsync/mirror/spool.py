@@ -1,12 +1,13 @@
 """What a plan finds, however much: kept in databases that are nobody else's, have no name, and end with it.
 
-SQLite keeps a small one in memory and puts what no longer fits its cache on the disk, so memory does not grow.
+What is little needs none. SQLite puts what no longer fits its cache on the disk, so memory does not grow.
 """
 
 import contextlib
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar, overload
 
 from fleetsync.errors import MirrorError
@@ -18,12 +19,14 @@ _BATCH = 500
 
 
 class _Private:
-    """A database of our own, made when there is something to keep. One thread at a time; which one does not matter."""
+    """A database of our own, made when there is much to keep. One thread at a time; which one does not matter."""
 
     def __init__(self, table: str) -> None:
         self._table = table
         self._connection: sqlite3.Connection | None = None
         self._waiting: list[tuple[Any, ...]] = []
+        """What is not in the database yet, the bytes last: all there is, where there is no database."""
+        self._waiting_bytes = 0
 
     def __del__(self) -> None:
         if self._connection is not None:
@@ -31,15 +34,15 @@ class _Private:
 
     def _write(self, sql: str, row: tuple[Any, ...]) -> None:
         self._waiting.append(row)
-        if len(self._waiting) >= _BATCH:
-            self._flush(sql)
-
-    def _flush(self, sql: str) -> None:
-        rows, self._waiting = self._waiting, []
-        if rows:
+        self._waiting_bytes += len(row[-1])
+        if len(self._waiting) >= _BATCH or self._waiting_bytes >= _CACHE_KIB * 1024:
             with _translated():
                 self._connection = self._connection or self._opened()
-                self._connection.executemany(sql, rows)
+                self._flush(self._connection, sql)
+
+    def _flush(self, connection: sqlite3.Connection, sql: str) -> None:
+        rows, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        connection.executemany(sql, rows)
 
     def _opened(self) -> sqlite3.Connection:
         connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
@@ -50,11 +53,12 @@ class _Private:
         connection.execute("BEGIN")
         return connection
 
-    def _rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        if self._connection is None:
-            return
+    def _rows(
+        self, connection: sqlite3.Connection, write: str, read: str, parameters: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[Any, ...]]:
         with _translated():
-            cursor = self._connection.execute(sql, parameters)
+            self._flush(connection, write)
+            cursor = connection.execute(read, parameters)
             while rows := cursor.fetchmany(_BATCH):
                 yield from rows
 
@@ -81,8 +85,10 @@ class Sorted(_Private, Sequence[T]):
         return self._size
 
     def __iter__(self) -> Iterator[T]:
-        self._flush(self._ADD)
-        return map(self._decode, (value for (value,) in self._rows(f"{_ITEMS} ORDER BY type, id, rowid")))
+        if self._connection is None:
+            return map(self._decode, (value for _, _, value in sorted(self._waiting, key=itemgetter(0, 1))))
+        found = self._rows(self._connection, self._ADD, f"{_ITEMS} ORDER BY type, id, rowid")
+        return map(self._decode, (value for (value,) in found))
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -124,8 +130,10 @@ class Chunks(_Private):
 
     def of(self, name: str) -> Iterator[tuple[int, bytes]]:
         """Yield the pieces under a name, by number."""
-        self._flush(self._PUT)
-        return self._rows("SELECT chunk, value FROM piece WHERE name = ? ORDER BY chunk", (name,))
+        if self._connection is None:
+            return iter(sorted((chunk, value) for of, chunk, value in self._waiting if of == name))
+        sql = "SELECT chunk, value FROM piece WHERE name = ? ORDER BY chunk"
+        return self._rows(self._connection, self._PUT, sql, (name,))
 
 
 @contextlib.contextmanager

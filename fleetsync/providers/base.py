@@ -1,5 +1,6 @@
 """The contract between fleetsync and a service: what a provider is, a source, a target."""
 
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -189,6 +190,7 @@ def all_kinds() -> dict[str, Kind]:
     return {name: load(name).kind for name in kinds()}
 
 
+@functools.cache
 def kinds() -> tuple[str, ...]:
     """Return the names of all kinds, sorted."""
     package = importlib.util.find_spec("fleetsync.providers")

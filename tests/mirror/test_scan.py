@@ -200,10 +200,9 @@ async def test_a_row_of_another_source_or_that_is_gone_is_not_selected(fleet: Be
 
 def test_what_finds_no_room_says_where_it_is_needed() -> None:
     items: Sorted[bytes] = Sorted(bytes)
-    items.add("a", "b", b"")
-    list(items)
+    items.add("a", "b", bytes(1 << 20))
     assert items._connection is not None
-    items._connection.execute("PRAGMA max_page_count = 2")
+    items._connection.execute("PRAGMA max_page_count = 300")
     for _ in range(400):
         items.add("a", "b", bytes(1000))
     with pytest.raises(MirrorError, match="TMPDIR"):

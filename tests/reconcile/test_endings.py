@@ -1,5 +1,6 @@
 """How cycles end: what is said of their source, and how it is."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from fleetsync.errors import (
     UnreachableError,
     UnsafePlanError,
 )
+from fleetsync.mirror.reader import Readers
 from fleetsync.reconcile.endings import Trouble, ending_of, state_of
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.breaking import Circuit
@@ -100,7 +102,8 @@ async def test_what_is_wrong_with_a_source_is_told_without_what_comes_of_it_also
     told = set()
     for _ in range(4):
         await rig.cycle()
-        rig.circuit = Circuit(rig.clock, broken(rig.path, rig.clock)[NAME])
+        with contextlib.closing(Readers(rig.path, rig.clock)) as readers:
+            rig.circuit = Circuit(rig.clock, broken(readers)[NAME])
         [[state, error]] = rig.rows(SOURCE)
         told.add(error)
         [[_, error_of_the_cycle]] = rig.rows(BOOKS)

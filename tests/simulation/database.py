@@ -1,10 +1,15 @@
-"""The database without a thread, and what processes of one history after another may share of SQLAlchemy."""
+"""The database without a thread, and what the processes of one history after another need to find out only once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Engine, create_engine
+
+from fleetsync.clock import Clock
+from fleetsync.core.declaration import Declaration
+from fleetsync.core.kind import Kind
+from fleetsync.mirror.blank import faults_of
 
 Around = Callable[[Callable[[], Any]], Any]
 """Calls what it is given, and may do something before, after or instead of it."""
@@ -23,6 +28,25 @@ class Engines:
         made.dialect = made.pool._dialect = first.dialect
         made._compiled_cache = first._compiled_cache
         return made
+
+
+class Faults:
+    """Stands for `faults_of`. What is wrong with a selector depends on nothing but its text, so each is tried once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], str | None] = {}
+
+    def __call__(
+        self, declarations: Iterable[Declaration], kinds: Iterable[Kind], clock: Clock
+    ) -> list[tuple[Declaration, str]]:
+        """Return the declarations whose selector is wrong, and what is wrong."""
+        declarations = list(declarations)
+        new = [one for one in declarations if (one.type, one.where) not in self._known]
+        if new:
+            self._known |= {(one.type, one.where): None for one in new}
+            self._known |= {(one.type, one.where): fault for one, fault in faults_of(new, kinds, clock)}
+        found = ((one, self._known[one.type, one.where]) for one in declarations)
+        return [(one, fault) for one, fault in found if fault is not None]
 
 
 class Queue:

@@ -5,12 +5,14 @@ import contextlib
 import gc
 import logging
 import multiprocessing
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing.util import Finalize
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +23,11 @@ from fleetsync import log
 from fleetsync.mirror import engine
 from fleetsync.mirror.mirror import open_mirror
 from fleetsync.providers.base import all_kinds
-from fleetsync.wiring import service, sources
+from fleetsync.wiring import configuration, service, sources
 from tests.fakes.clock import FakeClock
 from tests.fakes.inline import run_inline
 from tests.simulation.crash_points import Play, Played, Scenario
-from tests.simulation.database import Engines, queue_with
+from tests.simulation.database import Engines, Faults, queue_with
 from tests.simulation.history import History, Told, memory
 from tests.simulation.place import Place
 from tests.simulation.places import KINDS
@@ -48,12 +50,13 @@ class Stage:
         async with open_mirror(self._template, all_kinds().values(), FakeClock()):
             pass
 
-    def history(self, seed: int, *, kinds: tuple[type[Place], ...] = KINDS) -> Told:
-        """Run the history of a seed."""
+    def history(self, seed: int, *, kinds: tuple[type[Place], ...] = KINDS, collect: bool = True) -> Told:
+        """Run the history of a seed; `collect`: this process goes on for long."""
         history = History(seed, self._template, kinds=kinds)
         self._world = history.world
         log.configure("debug" if history.world.logs_everything else "info", "json", history.world)  # type: ignore[arg-type]  # it writes and flushes
-        return self._collected(history.run())
+        told = history.run()
+        return self._collected(told) if collect else told
 
     @contextlib.contextmanager
     def set(self, seed: int, kinds: tuple[type[Place], ...]) -> Iterator[World]:
@@ -77,9 +80,13 @@ class Stage:
     def _collected(self, result: T) -> T:
         self._count += 1
         if self._count % _COLLECT == 0:
-            self._world = None
-            gc.collect()
+            self.forget()
         return result
+
+    def forget(self) -> None:
+        """Let go of all histories."""
+        self._world = None
+        gc.collect()
 
     def around(self, function: Callable[[], Any]) -> Any:
         """Call the database as the process that runs now."""
@@ -124,6 +131,7 @@ def stage() -> Iterator[Stage]:
         patch.setattr(aiosqlite.core, "SimpleQueue", queue_with(made.around))
         patch.setattr(engine, "create_engine", Engines())
         patch.setattr(engine, "_never_close", made.keep)
+        patch.setattr(configuration, "faults_of", Faults())
         patch.setattr(service, "open_session", made.session)
         patch.setattr(sources, "open_session", made.session)
         try:
@@ -136,31 +144,41 @@ def stage() -> Iterator[Stage]:
 
 def histories(seeds: Sequence[int], jobs: int) -> Iterator[Told]:
     """Run the histories of these seeds, on so many processors, and give what came of each as it ends."""
-    if jobs == 1 or len(seeds) == 1:
-        with stage() as made:
-            for seed in seeds:
-                yield made.history(seed)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare) as pool:
-        for first in range(0, len(seeds), _AHEAD):
-            some = seeds[first : first + _AHEAD]
-            for done in as_completed([pool.submit(_one, seed) for seed in some]):
-                yield done.result()
+    with stage() as made:
+        alone = len(seeds) if jobs == 1 else _WARM
+        for seed in seeds[:alone]:
+            yield made.history(seed)
+        made.forget()
+        rest = [seeds[first : first + _ROW] for first in range(alone, len(seeds), _ROW)]
+        rows: dict[Connection, BaseProcess] = {}
+        while rest or rows:
+            while rest and len(rows) < jobs:
+                mine, theirs = Pipe(duplex=False)
+                arguments = made, rest.pop(0), theirs
+                row = multiprocessing.get_context("fork").Process(target=_run_row, args=arguments, daemon=True)
+                row.start()
+                theirs.close()
+                rows[mine] = row
+            for told in wait(list(rows)):
+                assert isinstance(told, Connection)
+                try:
+                    yield told.recv()
+                except EOFError:
+                    rows[told].join()
+                    if rows.pop(told).exitcode:
+                        raise RuntimeError("a process that ran histories ended in the middle of it") from None
 
 
-_AHEAD = 1000
-_own: list[Stage] = []
-"""The stage of this process, if it is one that only runs histories."""
+_WARM = 8
+"""After so many histories most statements are compiled, and whoever is forked has them."""
+_ROW = 40
+"""So many histories a process runs, one after the other: it ends before what they leave behind is too much."""
 
 
-def _prepare() -> None:
-    staged = contextlib.ExitStack()
-    _own.append(staged.enter_context(stage()))
-    # A child of a pool leaves without the usual goodbyes.
-    Finalize(None, staged.close, exitpriority=10)
-
-
-def _one(seed: int) -> Told:
-    told = _own[0].history(seed)
-    return told if told.violations else replace(told, log=[])
+def _run_row(made: Stage, seeds: Sequence[int], to: Connection) -> None:
+    """Run histories in a process of their own, which never looks for circles, and has no time for goodbyes."""
+    for seed in seeds:
+        told = made.history(seed, collect=False)
+        to.send(told if told.violations else replace(told, log=[]))
+    to.close()
+    os._exit(0)

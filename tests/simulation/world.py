@@ -18,7 +18,7 @@ from tests.simulation.listings import Listings
 from tests.simulation.loop import Agenda
 from tests.simulation.network import Exchange, Network, Watchers
 from tests.simulation.place import Asked, Key, Place
-from tests.simulation.process import Life, Machine, Process, daemon, open_reader
+from tests.simulation.process import Life, Machine, Process, daemon
 from tests.simulation.rates import Rates
 from tests.simulation.sizes import TINY, Size
 from tests.simulation.trace import Trace
@@ -236,9 +236,9 @@ class World:
         before, self.before_start = self.before_start, []
         for act in before:
             act()
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(open_reader(self.machine.database)) as database:
-            [(self.last_event,)] = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchall()
         self.process = Process(self.machine, self, life)
+        with contextlib.suppress(sqlite3.Error):
+            [(self.last_event,)] = self.process.rows("SELECT coalesce(max(id), 0) FROM event")
         return self.process
 
     def bury(self) -> None:
