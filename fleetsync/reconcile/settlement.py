@@ -83,7 +83,8 @@ class Settlement:
             return await self._conclude(write, _unreadable(write, said, error))
         missing = not_shown(write.patch, current, self._target.kind.specs[write.key.type])
         outcome = _judged(write, said, current, why, missing)
-        if outcome.result is Result.UNKNOWN and not is_late:
+        if not is_late and (outcome.result is Result.UNKNOWN or (said is None and missing)):
+            # Nobody said how it ended, and as long as it may go on, that nothing changed yet says nothing.
             outcome = replace(outcome, result=Result.OPEN)
         return await self._conclude(write, outcome, current.shown)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fleetsync.core.kind import Kind, Quota, TypeSpec, Writable
-from fleetsync.core.model import DEVICE, Cursor, Facts, Page, Part, Resource, ResourceKey, ResourceType
+from fleetsync.core.model import DEVICE, Cursor, ETag, Facts, Page, Part, Resource, ResourceKey, ResourceType
 from fleetsync.core.operation import Followed, Operation, Standing
 from fleetsync.core.plan import Change, Guard, GuardKind
 from fleetsync.errors import NotFoundError
@@ -66,6 +66,7 @@ class Slow:
     devices: int = 3
     lasts_s: float = 6.0
     asks_s: float | None = None
+    has_etags: bool = False
     ending: Callable[[str], str] = lambda _: "done"
     on_step: Callable[[str], None] = lambda _: None
     moves: list[str] = field(default_factory=list)
@@ -134,7 +135,7 @@ class SlowTarget(Target):
         return document if isinstance(document, Mapping) else {}
 
     def guard(self, part: Part, resource: Resource) -> Guard | None:
-        return Guard(kind=GuardKind.REREAD)
+        return Guard(kind=GuardKind.REREAD, etag=resource.etag)
 
     async def patch(self, change: Change) -> Written:
         self._service.on_step("write")
@@ -154,4 +155,6 @@ class SlowTarget(Target):
         return followed
 
     def _shown(self, id: str) -> Resource:
-        return Resource(id=id, document=json.dumps(self._service.document(id)).encode(), facts=Facts())
+        document = self._service.document(id)
+        etag = ETag("/".join(document.values())) if self._service.has_etags else None
+        return Resource(id=id, document=json.dumps(document).encode(), etag=etag, facts=Facts())

@@ -262,7 +262,12 @@ async def test_a_lost_operation_that_did_nothing_is_unknown_after_the_deadline_a
     ]
 
 
-async def test_a_write_of_that_kind_whose_answer_is_lost_is_not_sent_again_while_it_may_go_on(house: House) -> None:
+@pytest.mark.parametrize("has_etags", [False, True])
+async def test_a_write_of_that_kind_whose_answer_is_lost_is_not_sent_again_while_it_may_go_on(
+    house: House, has_etags: bool
+) -> None:
+    house.service.has_etags = has_etags
+
     def lose(step: str) -> None:
         if step == "written":
             raise UnreachableError("reset", sent=True)
@@ -278,6 +283,35 @@ async def test_a_write_of_that_kind_whose_answer_is_lost_is_not_sent_again_while
     await house.cycle()
     assert {outcome for _, outcome in house.outcomes()} == {"applied"}
     assert Counter(house.service.moves) == {"d0": 1, "d1": 1, "d2": 1}
+
+
+async def test_a_write_of_that_kind_that_a_crash_cut_off_has_failed_once_it_cannot_go_on_and_nothing_changed(
+    house: House,
+) -> None:
+    """Its answer, which names the operation, came and was not stored."""
+    house.service.has_etags = True
+    house.service.lasts_s = 1e9
+
+    def kill(step: str) -> None:
+        if step == "written":
+            raise Killed(step)
+
+    house.service.on_step = kill
+    with pytest.raises(Killed):
+        await house.cycle()
+    house.service.on_step = lambda _: None
+    sent = len(house.service.moves)
+    for _ in range(2):
+        await house.cycle(write=False)
+        assert {outcome for _, outcome in house.outcomes()} == {"open"}
+        await house.clock.advance(440)
+    await house.clock.advance(30)
+    await house.cycle(write=False)
+    assert {outcome for _, outcome in house.outcomes()} == {"failed"}
+    assert len(house.service.moves) == sent
+    assert house.rows("SELECT DISTINCT error FROM writes") == [
+        ("the answer was lost; a read shows that it was not carried out",)
+    ]
 
 
 async def test_a_question_that_gets_no_answer_leaves_the_write_to_the_next_cycle(house: House) -> None:
