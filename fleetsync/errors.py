@@ -30,7 +30,8 @@
 """
 
 import errno
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class FleetsyncError(Exception):
@@ -45,8 +46,7 @@ class UsageError(FleetsyncError):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """One thing that a person must mend, and where it stands."""
 
     message: str

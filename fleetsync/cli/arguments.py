@@ -9,8 +9,9 @@ import argparse
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn, get_args, get_origin
+
+from msgspec import Struct
 
 from fleetsync.errors import UsageError
 
@@ -18,16 +19,14 @@ Command = Callable[..., int | None]
 """A command takes the invocation and its own parameters, and returns its exit code; None is 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """A parameter that is known by its place."""
 
     metavar: str
     help: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """A parameter that is known by its name, by default that of the parameter; one that is true or false takes no word.
 
     `least` and `most` are what a number is at least and at most.

@@ -1,8 +1,9 @@
 """What the demo shows, scene by scene."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from fleetsync.cli import demo_guarded, demo_relay, demo_sphere, output
 from fleetsync.cli.demo_stage import BUILDINGS, Stage, title
@@ -34,8 +35,7 @@ _QUESTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
+class Touched(Struct, frozen=True, kw_only=True):
     """Devices of the hub that something happened to."""
 
     declared: str

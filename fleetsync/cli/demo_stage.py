@@ -1,7 +1,8 @@
 """What every scene of the demo works with: the cloud, the mirror, and a way to run cycles and to ask."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.cli import output, progress
 from fleetsync.clock import Clock
@@ -25,8 +26,7 @@ CENTRAL, HUB, TENANT, CATALOG, HUBS, BUILDINGS = "central", "hub", "tenant", "ca
 _LONGEST_ID = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """The cloud, its mirror, and the sources between them."""
 
     cloud: Cloud

@@ -9,7 +9,6 @@ import sqlite3
 import ssl
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +16,9 @@ from typing import Any, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from fleetsync.cli import doing, forecasts, output
 from fleetsync.cli.invocation import Invocation
@@ -42,8 +44,7 @@ _FREE_BYTES = 1024**3
 _DESCRIPTORS = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was looked at."""
 
     subject: str

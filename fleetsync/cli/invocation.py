@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.config.load import load
@@ -16,8 +17,7 @@ VARIABLE = "FLEETSYNC_CONFIG"
 USUAL_PLACES = (Path("config.toml"), Path("/etc/fleetsync/config.toml"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
+class Invocation(Struct, frozen=True, kw_only=True):
     """What the command line says, but for the values of the command's own parameters, of which `given` are the names.
 
     `config` is None where the configuration is to be looked for.

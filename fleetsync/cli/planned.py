@@ -4,9 +4,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from fleetsync.cli import doing, forecasts, output, usage
 from fleetsync.cli.invocation import Invocation, chosen
@@ -33,8 +34,7 @@ _MOST_BLOCKS = 5
 _MOST_NAMED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """A plan, the settings of its source, the declarations that are held in it, and what `apply` takes.
 
     `ahead` forecasts the writes, `before` the listing and the reading that come before them; `holds` says what may not
@@ -49,8 +49,7 @@ class Planned:
     holds: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plans:
+class Plans(Struct, frozen=True, kw_only=True):
     """The plans that could be made, and why those of other sources could not, by name."""
 
     made: tuple[Planned, ...]
@@ -163,8 +162,7 @@ def _left(plan: Plan) -> Iterator[Drift]:
     return (one for one in plan.drift if one.state is not DriftState.PENDING)
 
 
-@dataclass(slots=True)
-class _Alike:
+class _Alike(Struct):
     """Values that one reason keeps from being written: how many, the first, ids to name, and what some of them are."""
 
     first: Drift

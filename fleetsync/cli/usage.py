@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import datetime
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fleetsync.cli.invocation import Invocation
 from fleetsync.clock import Clock
@@ -20,8 +21,7 @@ from fleetsync.wiring.rates import budget_of, limiters_of, remembered, scope_of
 _PATIENCE_S = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
+class Used(Struct, frozen=True, kw_only=True):
     """How every quota scope is used; `live` says that the daemon told it just now."""
 
     scopes: Mapping[str, ScopeUsage]

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetsync.config.settings import AuthSettings, Secret
 from fleetsync.config.table import Table
@@ -28,8 +30,7 @@ class Form(Enum):
     """The same, or a path."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Struct, frozen=True, kw_only=True):
     """One key of an authentication method."""
 
     name: str

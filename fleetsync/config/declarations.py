@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from fleetsync.config.desired import read_leaves
 from fleetsync.config.document import read_document
@@ -21,8 +22,7 @@ from fleetsync.errors import ConfigError, Problem
 _LOWEST = -(2**63)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclarationSet:
+class DeclarationSet(Struct, frozen=True, kw_only=True):
     """All declarations, by file and line, and what is wrong with them.
 
     With `problems` the declarations are what could be told all the same, to look for more problems with. That a

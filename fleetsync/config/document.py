@@ -3,8 +3,9 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from fleetsync.config.positions import Place, Positions, positions
 from fleetsync.errors import ConfigError, Problem
@@ -15,8 +16,7 @@ _DEEPEST = 64
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Struct, frozen=True, kw_only=True):
     """A TOML file: its tree, and where its keys stand. `file` is as the user would name it."""
 
     file: str

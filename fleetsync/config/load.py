@@ -1,8 +1,9 @@
 """The configuration file as settings, or everything that is wrong with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from fleetsync.config.document import read_document
 from fleetsync.config.quantities import as_duration
@@ -22,8 +23,7 @@ _DATABASE_FILE = "fleetsync.db"
 _DECLARATIONS_FOLDER = "declarations"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A configuration, and what is wrong with it, by line.
 
     With `problems` the settings are what could be told all the same, to look for more problems with and for nothing

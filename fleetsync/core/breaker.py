@@ -10,8 +10,10 @@
 """
 
 import datetime
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetsync.core.schedule import pause_s
 from fleetsync.errors import (
@@ -55,8 +57,7 @@ _PAUSES_S = {FaultClass.SIGN_IN: (60.0, 1800.0), FaultClass.SERVICE: (15.0, 600.
 """The first pause and the longest. Refused sign-ins wait for a person, and services lock out who repeats them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Struct, frozen=True, kw_only=True):
     """When something happened: on the wall clock, and monotonic; `chance` in [0, 1) spreads what follows from it."""
 
     at: datetime.datetime
@@ -64,8 +65,7 @@ class Moment:
     chance: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
+class Breaker(Struct, frozen=True, kw_only=True):
     """How a source is.
 
     `fault` is what was wrong last, in words `error`, `since` when the first of the failures in a row was; None while
@@ -89,8 +89,7 @@ class Breaker:
 CLOSED = Breaker()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredBreaker:
+class StoredBreaker(Struct, frozen=True, kw_only=True):
     """An open breaker for another process: `probe_at` is an instant of the wall clock."""
 
     fault: FaultClass

@@ -2,7 +2,8 @@
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.core.declaration import ABSENT, agree
 from fleetsync.core.duration import lasting
@@ -13,16 +14,14 @@ CARRIED_OUT = (Result.APPLIED, Result.IGNORED, Result.UNKNOWN)
 """The outcomes of writes that the service took, or may have taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrites:
+class Rewrites(Struct, frozen=True, kw_only=True):
     """How often a value is written before it is left alone: `most` times within `window_s` seconds."""
 
     most: int = 3
     window_s: float = 86_400.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """A write of ours that was carried out, or may have been: when it left, and the merge patch that it carried."""
 
     at: datetime.datetime
@@ -30,8 +29,7 @@ class Written:
     result: Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """How long a leaf is not as declared: found so at `since`, and at `moved_at` with the value that it has."""
 
     since: datetime.datetime

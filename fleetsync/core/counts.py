@@ -1,10 +1,10 @@
 """What a cycle counts: the one list of it. The table, the view and the commands follow."""
 
-from dataclasses import dataclass, fields
+from msgspec import Struct
+from msgspec.structs import fields
 
 
-@dataclass(slots=True, kw_only=True)
-class Counts:
+class Counts(Struct, kw_only=True):
     """What one cycle did; each is a column of the view `cycles`, under its own name."""
 
     pages: int = 0

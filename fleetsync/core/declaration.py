@@ -1,8 +1,9 @@
 """What is wanted: declarations, and how several that select one resource become one wish."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from fleetsync.core.merge_patch import Json, same
 from fleetsync.core.model import DEVICE, ResourceType
@@ -34,8 +35,7 @@ def agree(one: Json | Missing, other: Json | Missing, *, folds: bool = False) ->
     return same(one, other)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(Struct, frozen=True, kw_only=True):
     """A selector and what its resources should look like.
 
     `where` is SQL over the view of `type`, None for all. `leaves` maps a path to its value or to ABSENT.
@@ -56,8 +56,7 @@ class Declaration:
         return type == self.type and (self.sources is None or source in self.sources)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A declared leaf, and who declares it."""
 
     path: Path
@@ -65,8 +64,7 @@ class Wanted:
     declarations: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contradiction:
+class Contradiction(Struct, frozen=True, kw_only=True):
     """Two declarations of one priority that want different things at one place."""
 
     path: Path
@@ -78,8 +76,7 @@ class Contradiction:
         return f"{one} ({file}) and {other} ({other_file}) have the same priority and disagree"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """What all declarations together want of one resource, leaf by leaf."""
 
     leaves: tuple[Wanted, ...]

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -38,8 +37,7 @@ def chained(before: str | None, page: Page) -> str:
     return hashlib.blake2b(bytes.fromhex(before or "") + said, digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What the mirror has of a resource. `document` is there only where it differs from the one just read."""
 
     no: int
@@ -49,8 +47,7 @@ class Stored:
     document: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Update(msgspec.Struct, frozen=True, kw_only=True):
     """A row to write anew. `event` is None where only volatile members differ: no history."""
 
     no: int
@@ -60,17 +57,16 @@ class Update:
     patch: Json = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Delta:
+class Delta(msgspec.Struct, kw_only=True):
     """What one page says: rows to add, rows to write anew, and the numbers of all known rows that it showed.
 
     `found` are those that a listing had missed before. `unchanged` counts rows that need no writing.
     """
 
-    added: list[tuple[Resource, bytes]] = field(default_factory=list)
-    updates: list[Update] = field(default_factory=list)
-    seen: list[int] = field(default_factory=list)
-    found: list[int] = field(default_factory=list)
+    added: list[tuple[Resource, bytes]] = msgspec.field(default_factory=list)
+    updates: list[Update] = msgspec.field(default_factory=list)
+    seen: list[int] = msgspec.field(default_factory=list)
+    found: list[int] = msgspec.field(default_factory=list)
     unchanged: int = 0
 
 

@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.kind import Cost, Daily, Kind, TypeSpec
@@ -15,8 +16,7 @@ _FRAME = 2
 """The readings around a write whose guard is a comparison of ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class Stock(Struct, frozen=True, kw_only=True):
     """What is known of one type: how many there are, how long one is on average, and how many a page had last."""
 
     count: int
@@ -24,8 +24,7 @@ class Stock:
     page_size: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Struct, frozen=True, kw_only=True):
     """Requests of one operation class, and how long an answer is on average."""
 
     operation: str
@@ -33,8 +32,7 @@ class Batch:
     answer_bytes: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
+class Rates(Struct, frozen=True, kw_only=True):
     """What requests are charged to: a rate per operation class, None for those that share `total`."""
 
     classes: Mapping[str, Rate | None]
@@ -52,8 +50,7 @@ class Rates:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class Forecast(Struct, frozen=True, kw_only=True):
     """What some requests take: how many by operation class, how long, and what of a day's budget.
 
     `cost` is 0 where the service does not count per day.

@@ -4,12 +4,14 @@ A provider states this about itself (`providers/base.py`); `wiring` hands it to 
 therefore needs no provider.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum, StrEnum, auto
 from typing import Any
+
+from msgspec import Struct, field
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.model import Part, ResourceType
@@ -43,8 +45,7 @@ ANY = "*"
 """As a key of a writable path: any name; as its last one also anything below it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writable:
+class Writable(Struct, frozen=True, kw_only=True):
     """A path that can be declared, the values that it takes and the part of the resource that it is in."""
 
     path: Path
@@ -69,8 +70,7 @@ class ColumnType(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Struct, frozen=True, kw_only=True):
     """A column of a type's view: a member of the document.
 
     `names` turns the numbers of an enum into their names; a number without one is shown as it is.
@@ -81,8 +81,7 @@ class Column:
     names: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeSpec:
+class TypeSpec(Struct, frozen=True, kw_only=True):
     """One type of resource of a kind.
 
     `view` is the view that shows it, `columns` what that view has besides the columns that all have. Two kinds that
@@ -136,8 +135,7 @@ class TypeSpec:
         return next((writable for writable in self.writable if writable.covers(path)), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Daily:
+class Daily(Struct, frozen=True, kw_only=True):
     """How a service counts per UTC day: requests of which operation classes, and what one of them costs.
 
     With `message_bytes` an answer costs one for each so many bytes that it begins, at least one; else a request costs
@@ -152,8 +150,7 @@ class Daily:
         return 1 if self.message_bytes is None else max(1, math.ceil(answer_bytes / self.message_bytes))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class Cost(Struct, frozen=True, kw_only=True):
     """What requests of one part cost: how many of which operation class one write takes, and one reading alone.
 
     A write here has a guard that the service itself checks; what frames it with reads adds two readings.
@@ -163,8 +160,7 @@ class Cost:
     read: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(Struct, frozen=True, kw_only=True):
     """What a service lets one of its quota scopes do.
 
     `total` is one budget for all operation classes together; `classes` has a rate per class, None where
@@ -177,15 +173,14 @@ class Quota:
     daily: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """The last day of a service, and what its users should do before."""
 
     on: date
     advice: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of service.
 
@@ -204,9 +199,9 @@ class Kind:
     interval_s: float
     scope: str | None = None
     """The token scope of Entra ID sign-in; None where the service has no such thing."""
-    scopes: Mapping[str, str] = field(default_factory=dict)
+    scopes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The scopes of methods that have one of their own."""
-    sign_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sign_in: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     """By method the values of keys that need not be configured, since they are the same for everybody."""
     url: str | None = None
     """Where the service is, if it is the same for everybody."""
@@ -216,9 +211,9 @@ class Kind:
     """Without one the figures are our own caution, and a share of them makes no sense."""
     daily: Daily | None = None
     """What the service counts per day; None where it does not."""
-    costs: Mapping[Part, Cost] = field(default_factory=dict)
+    costs: Mapping[Part, Cost] = dataclasses.field(default_factory=dict)
     """For forecasts: of every part that can be written or is a detail."""
-    specs: Mapping[ResourceType, TypeSpec] = field(init=False)
+    specs: Mapping[ResourceType, TypeSpec] = dataclasses.field(init=False)
 
     def scope_of(self, method: str) -> str | None:
         """Return the token scope of a way to sign in."""

@@ -7,8 +7,10 @@ became slow for reasons of its own.
 """
 
 import math
-from dataclasses import dataclass, replace
 from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 WINDOW = 7
 """The last answers whose median counts."""
@@ -24,8 +26,7 @@ _LARGEST_STEP = 0.05
 """After a pause of hours one answer is not the new baseline."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class Latency(Struct, frozen=True, kw_only=True):
     """What answers of one operation class took: the last ones, and the baseline as of `at_s` (monotonic)."""
 
     recent_s: tuple[float, ...] = ()

@@ -2,7 +2,6 @@
 
 import datetime
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NewType
 
 import msgspec
@@ -25,8 +24,7 @@ Part = NewType("Part", str)
 DEVICE = ResourceType("device")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ResourceKey:
+class ResourceKey(msgspec.Struct, frozen=True, order=True):
     """One resource of one source. Ids are compared byte for byte; a provider folds case where its service does."""
 
     source: str
@@ -72,8 +70,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     is_another: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a resource that its listing does not carry, as its service describes it (JSON).
 
     `desired` and `reported` are what it says of the device's desired and reported properties, as JSON objects.
@@ -86,8 +83,7 @@ class Detail:
     reported: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     """A resource that is there, but whose description cannot be stored; what is known of it stays as it was."""
 
     id: str

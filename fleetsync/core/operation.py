@@ -1,7 +1,8 @@
 """Writes that go on after their answer: the service names an operation, and its end is asked for."""
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 LASTS_S = 900.0
 """How long a service may take for one, unless its kind knows better."""
@@ -12,8 +13,7 @@ _FIRST_S = 1.0
 _LONGEST_S = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """What a service answered to a write that it has only begun.
 
     `handle` is opaque to all but the provider: a URL goes out byte for byte. `wait_s` is how many seconds from now it
@@ -35,8 +35,7 @@ class Standing(Enum):
     """The service does not know the handle any more, or not yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
+class Followed(Struct, frozen=True, kw_only=True):
     """What the service says of an operation. `error` is in its own words; `wait_s` as in `Operation`."""
 
     standing: Standing

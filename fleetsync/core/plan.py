@@ -4,8 +4,10 @@ A plan is a value: it can be printed, stored, compared and refused before one re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Missing, Wish, agree
 from fleetsync.core.kind import TypeSpec
@@ -22,8 +24,7 @@ class GuardKind(StrEnum):
     REREAD = "reread"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
+class Guard(Struct, frozen=True, kw_only=True):
     """A guard and what it compares.
 
     `reread`: also read, compare and read back, because the service's own guard is weak or unproven.
@@ -39,8 +40,7 @@ class Guard:
         return self.reread or self.kind is GuardKind.REREAD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(Struct, frozen=True, kw_only=True):
     """One declared value of one resource: how it is, how it should be, and who says so.
 
     `folds`: texts that differ in letter case only are one value.
@@ -58,8 +58,7 @@ class Leaf:
         return agree(self.actual, self.declared, folds=self.folds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One guarded patch that we want: the leaves of one part of one resource that are not as declared."""
 
     key: ResourceKey
@@ -93,8 +92,7 @@ class DriftState(StrEnum):
     """What it is has not been read yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
+class Drift(Struct, frozen=True, kw_only=True):
     """One leaf that is not as declared. `by` names what holds it, or who changed it."""
 
     key: ResourceKey
@@ -103,8 +101,7 @@ class Drift:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objection:
+class Objection(Struct, frozen=True, kw_only=True):
     """Why a leaf must not be written, although it is not as declared; `by` names the rule, or who holds it."""
 
     path: Path
@@ -112,8 +109,7 @@ class Objection:
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """All changes of a source, sorted by key and part, and all drift, also what no change will mend.
 
     They need not be in memory, and are better gone through once than often.
@@ -150,8 +146,7 @@ class Result(StrEnum):
     IGNORED = "ignored"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one write; `status` and `request_id` are the service's, None where it never answered."""
 
     key: ResourceKey

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _TOKEN = re.compile(
     r"""
@@ -21,8 +22,7 @@ _TOKEN = re.compile(
 _OWN = re.compile(r"\(|AS (\(|NOT\b|MATERIALIZED\b)")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A word of SQL; `kind` is string, quoted, bracketed, comment, name, number or mark."""
 
     kind: str

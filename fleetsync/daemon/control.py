@@ -14,11 +14,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from fleetsync.clock import Clock
 from fleetsync.daemon.sockets import connected, listening
@@ -40,8 +40,7 @@ _OUT_OF_BREATH_S = 1.0
 _MOST_UNREAD = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     reply: Reply | None = None
 

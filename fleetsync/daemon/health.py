@@ -2,7 +2,8 @@
 
 import datetime
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.core.breaker import FaultClass
 from fleetsync.core.words import counted
@@ -14,8 +15,7 @@ from fleetsync.reconcile.endings import source_fault_of, state_of
 _WARNINGS_DAYS = (0, 1, 7, 30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wrong:
+class _Wrong(Struct, frozen=True, kw_only=True):
     """What is wrong with a source; where it `waits`, nothing but that something else is not there yet."""
 
     reason: str

@@ -3,9 +3,10 @@
 import datetime
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import Mode, SourceSettings
@@ -60,8 +61,7 @@ def _lines(error: BaseException) -> str:
     return " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What the loops of all sources share."""
 
     mirror: Mirror
@@ -72,8 +72,7 @@ class Surroundings:
     """Called with the name of a source after every cycle in which it was listed completely."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
+class Charge(Struct, frozen=True, kw_only=True):
     """One source in the daemon's care. `expires_at` says when what it signs in with ends, None where nobody knows."""
 
     settings: SourceSettings

@@ -3,7 +3,8 @@
 import contextlib
 import datetime
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import SourceSettings
@@ -16,8 +17,7 @@ from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.limiter import ScopeUsage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
+class Orders(Struct, frozen=True, kw_only=True):
     """What a configuration asks of the daemon. `longest_s`: see `Planner`."""
 
     sources: Mapping[str, SourceSettings]
@@ -25,8 +25,7 @@ class Orders:
     longest_s: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """A source that can be asked. `expires_at` says when what it signs in with ends, None where nobody knows."""
 
     source: Source
@@ -52,8 +51,7 @@ def job_of(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(Struct, frozen=True, kw_only=True):
     """What the daemon is made of.
 
     `connect` gives a source's link for as long as the source is minded. `reload` reads the configuration again,

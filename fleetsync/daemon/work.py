@@ -3,10 +3,12 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, assert_never
+
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import asdict, replace
 
 from fleetsync.config.settings import Mode
 from fleetsync.config.wording import suggestion
@@ -39,8 +41,7 @@ _WORST_FIRST = (78, 2, 1, 75)
 _HARMLESS = frozenset({Result.APPLIED, Result.ALREADY})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """One command. No `sources` means all, where that makes sense. `plan` is the absolute path of a reviewed plan.
 
     `plan_text` is what stands in that file, for a daemon that may not read the files of whoever asks.
@@ -51,11 +52,10 @@ class Command:
     writes: int | None = None
     gone: int | None = None
     plan: str | None = None
-    plan_text: str | None = field(default=None, repr=False)
+    plan_text: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReply:
+class SourceReply(Struct, frozen=True, kw_only=True):
     """What a command did in one source; `counts` as in the view `cycles`, `held` and `skipped` in words.
 
     Of those applied, `recovered` were sent by an earlier process, and only found to be so by this one.
@@ -73,8 +73,7 @@ class SourceReply:
     exit_code: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """The reply to a command: what each source did, and the exit code of the whole; `remark` is one line besides.
 
     `rates` is what `rates` asks for: how the quota scopes are used.
@@ -88,7 +87,7 @@ class Reply:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it; `rates` is shown by `status`."""
-        return {name: value for name, value in asdict(self).items() if name != "rates"}
+        return {name: value for name, value in to_builtins(self).items() if name != "rates"}
 
 
 class Work:
@@ -290,8 +289,7 @@ def _held(plan: Plan) -> tuple[str, ...]:
 _NOTHING = (None, "")
 
 
-@dataclass(slots=True)
-class _Such:
+class _Such(Struct):
     """How many resources are meant, and the first of them; they come sorted."""
 
     first: ResourceKey | None = None

@@ -1,10 +1,11 @@
 """Cycles and sources: what was done, how each source is, and what a person said about it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from fleetsync.clock import Clock
@@ -45,8 +46,7 @@ _END_AT_FAULT = _END.values(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRow:
+class SourceRow(Struct, frozen=True, kw_only=True):
     """A configured source. `identity` names the service that it mirrors: another one is refused under this name."""
 
     name: str
@@ -56,8 +56,7 @@ class SourceRow:
     identity: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """How a cycle ended: `outcome` is `done`, or what cut it short; `complete` says that every type was listed.
 
     `state` None: how the source is, is as it was before, and so are its error (`source_error`) and its fault.

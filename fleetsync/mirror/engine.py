@@ -6,12 +6,12 @@ import ctypes
 import functools
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from sqlalchemy import (
     Connection,
     Dialect,
@@ -71,8 +71,7 @@ class ReplacedMirrorError(BrokenMirrorError):
     exit_code = 78
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
+class _Asked(Struct, eq=False):
     """A piece of work that waits for a transaction, and what came of it."""
 
     work: Callable[["Statements"], Any]

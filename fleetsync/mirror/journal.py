@@ -1,7 +1,6 @@
 """Writes: the intent before the request leaves, the outcome before the next one for that resource."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -40,8 +39,7 @@ _LEFT_OPEN = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Which try of which cycle a write is; `plan` names the reviewed plan that asked for it."""
 
     cycle: CycleId
@@ -49,8 +47,7 @@ class Attempt:
     plan: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenWrite:
+class OpenWrite(msgspec.Struct, frozen=True, kw_only=True):
     """A write whose outcome nobody knows: the process died, its answer was lost, or the service is still at work.
 
     With an `operation` the service was asked to do it until `deadline_at`; `status` and `request_id` are of its answer.

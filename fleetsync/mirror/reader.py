@@ -10,9 +10,10 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.core.sql_text import Token, own_names, tokens
@@ -302,8 +303,7 @@ class Readers:
             self._idle.pop().close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Allowed:
+class _Allowed(Struct, frozen=True, kw_only=True):
     """What a statement that is not ours may read."""
 
     views: Set[str]

@@ -5,7 +5,6 @@ long, the selectors are halved until the one at fault stands alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -26,8 +25,7 @@ _WORD_BITS = 60
 _MINDFUL = frozenset({"json_array", "json_object", "json_quote"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """The rows to look at: `select` gives those of a type with the columns of its view, the row number first."""
 
     source: str
@@ -37,8 +35,7 @@ class Rows:
     columns: frozenset[str]
 
 
-@dataclass(slots=True, kw_only=True)
-class Matches:
+class Matches(msgspec.Struct, kw_only=True):
     """Which rows one selector selects: a bitmap whose chunks are not in memory."""
 
     name: str
@@ -53,13 +50,12 @@ class Matches:
         return self.kept.of(self.name)
 
 
-@dataclass(slots=True, kw_only=True)
-class Scanned:
+class Scanned(msgspec.Struct, kw_only=True):
     """What a pass found: what each selector selects, and what is wrong with those that failed."""
 
     matches: Mapping[str, Matches]
-    faults: dict[str, str] = field(default_factory=dict)
-    masks: Chunks = field(default_factory=Chunks)
+    faults: dict[str, str] = msgspec.field(default_factory=dict)
+    masks: Chunks = msgspec.field(default_factory=Chunks)
 
     def rows(self) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Yield by number the rows that a selector without fault selects, each with the names of those."""

@@ -3,10 +3,10 @@
 import datetime
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from fleetsync.core.bitmap import Bitmap
 from fleetsync.core.contest import CARRIED_OUT, Standing, Written
@@ -30,8 +30,7 @@ _HELD = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A stored resource, with the parts of it that were read one by one."""
 
     no: int
@@ -39,8 +38,7 @@ class Row:
     details: Mapping[Part, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Past(msgspec.Struct, frozen=True, kw_only=True):
     """What was done to a resource: `writes` that were carried out, newest first, and what it was seen to be since."""
 
     writes: Sequence[Written]

@@ -5,7 +5,8 @@ brings its views along. Both SQLite and PostgreSQL understand the SQL.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fleetsync.core.counts import COUNTS
 from fleetsync.core.kind import Column, ColumnType, Kind
@@ -109,8 +110,7 @@ _FIXED = {
 }
 
 
-@dataclass(slots=True)
-class _TypeView:
+class _TypeView(Struct):
     type: ResourceType
     columns: dict[str, dict[str, Column]] = field(default_factory=dict)
     """By column, then by kind."""

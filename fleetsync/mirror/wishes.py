@@ -1,7 +1,6 @@
 """Declarations in the database: what each selects, what holds it, and the drift that is left."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, islice
 from typing import Any, Protocol
@@ -73,12 +72,11 @@ class Matched(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class Selected:
+class Selected(msgspec.Struct, kw_only=True):
     """What one declaration selects in one source; `error` says why it is held."""
 
     declaration: str
-    matched: Matched = field(default_factory=Bitmap)
+    matched: Matched = msgspec.field(default_factory=Bitmap)
     drifting: int = 0
     error: str | None = None
 
@@ -86,8 +84,7 @@ class Selected:
 _DriftKey = tuple[str, str, str, str]
 
 
-@dataclass(slots=True, kw_only=True)
-class Turn:
+class Turn(msgspec.Struct, kw_only=True):
     """How many leaves are contested and were not before, and the first of them; and how many no longer are."""
 
     first: Drift | None = None

@@ -15,7 +15,6 @@ and the traffic that Microsoft's own test suites recorded.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -98,16 +97,14 @@ class _Handle(msgspec.Struct, array_like=True):
     leads_to: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a list, item by item as it is on the wire, and the link to the next."""
 
     items: tuple[bytes, ...]
     next: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, kw_only=True):
     """Where an operation stands, and the id that its resource has, or will have, if that is said."""
 
     followed: Followed

@@ -5,8 +5,9 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.core.kind import Kind
@@ -68,8 +69,7 @@ class Source(Protocol):
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """The answer to a write. `shown` is what it says the resource is now, None if it does not say.
 
     `also` are parts of it that the answer told besides. With an `operation` the service has only begun it.
@@ -138,8 +138,7 @@ class Known(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True, kw_only=True):
     """What a provider is connected with: where the service is, a way to send, what the mirror knows, its settings.
 
     `clock` is for saying when something was read; a provider waits for nothing.
@@ -159,8 +158,7 @@ class Endpoint:
         return self.settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class Provider(Struct, frozen=True, kw_only=True):
     """Code for one kind of service.
 
     `connect` builds a source without sending anything. `scope` names the quota that its requests count against,

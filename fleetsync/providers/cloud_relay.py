@@ -20,7 +20,7 @@ import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -137,8 +137,7 @@ KIND = Kind(
 )
 
 
-@dataclass(slots=True)
-class _Heard:
+class _Heard(msgspec.Struct):
     """What a round of calls heard of the relay: whether it let any through, and else what was wrong first."""
 
     passed: bool = False
@@ -172,12 +171,11 @@ def _may_be_about_one(error: SourceError) -> bool:
     return isinstance(error, ResourceError | InvalidResponseError)
 
 
-@dataclass(slots=True)
-class _Answers:
+class _Answers(msgspec.Struct):
     """What a device answered: documents by path, None where it has no such, and what went wrong, by path."""
 
-    documents: dict[str, bytes | None] = field(default_factory=dict)
-    faults: dict[str, str] = field(default_factory=dict)
+    documents: dict[str, bytes | None] = msgspec.field(default_factory=dict)
+    faults: dict[str, str] = msgspec.field(default_factory=dict)
     is_offline: bool = False
 
     @property

@@ -191,8 +191,7 @@ class _NamesAt(msgspec.Struct):
     value: list[_NamedAt]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a type is in the API, and what of it is secret."""
 
     path: str

@@ -348,7 +348,9 @@ class IotHub(Target):
         document = msgspec.json.decode(resource.document)
         found = [*_broken_rules(change), *_contested(change, document)]
         kept_back = {one.path for one in found}
-        rest = replace(change, leaves=tuple(leaf for leaf in change.leaves if leaf.path not in kept_back))
+        rest = msgspec.structs.replace(
+            change, leaves=tuple(leaf for leaf in change.leaves if leaf.path not in kept_back)
+        )
         return [*found, *_oversized(rest, document)]
 
     async def patch(self, change: Change) -> Written:

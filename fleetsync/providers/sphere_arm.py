@@ -16,7 +16,7 @@ holds for all of Azure Resource Manager is in `_arm`.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -433,12 +433,11 @@ class SphereArm(Target):
         return self._arm.id_of(key.id, _PROVIDER, _WORDS[key.type])
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(msgspec.Struct):
     """One walk through all devices, for everybody who waits for it."""
 
-    wanted: set[str] = field(default_factory=set)
-    found: dict[str, str] = field(default_factory=dict)
+    wanted: set[str] = msgspec.field(default_factory=set)
+    found: dict[str, str] = msgspec.field(default_factory=dict)
     is_done: bool = False
 
 

@@ -3,10 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetsync.clock import Clock
 from fleetsync.core.declaration import agree
@@ -43,8 +45,7 @@ MOST_UNDERWAY = 256
 """So many operations are waited for at once, each of which asks the service now and then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unsent:
+class _Unsent(Struct, frozen=True, kw_only=True):
     """Why a change needs no request any more, or may not have one."""
 
     result: Result
@@ -55,8 +56,7 @@ def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Going:
+class _Going(Struct, frozen=True, kw_only=True):
     """A plan that is being applied: who is told what became of each write, and that we wait, and how many waits."""
 
     group: asyncio.TaskGroup

@@ -1,7 +1,6 @@
 """A part of a resource as its service shows it now."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -11,8 +10,7 @@ from fleetsync.core.plan import Guard
 from fleetsync.providers.base import Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Current:
+class Current(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a resource as it is now: what declarations are compared with, its guard, and what was read for it."""
 
     document: Mapping[str, object]

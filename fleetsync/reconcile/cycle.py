@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Protocol, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from fleetsync.clock import Clock
 from fleetsync.config.settings import SourceSettings
@@ -69,8 +71,7 @@ class Meter(Hands, Protocol):
     async def keep(self) -> None: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """What a cycle works with. `longest_s`: see `Planner`."""
 
     source: Source
@@ -84,8 +85,7 @@ class Job:
     report: Report = silent
 
 
-@dataclass(slots=True, kw_only=True)
-class Done:
+class Done(Struct, kw_only=True):
     """What a cycle did. Of its troubles the first is what cut it short, if something did."""
 
     source: str

@@ -1,7 +1,8 @@
 """Reading what listings do not carry, resource by resource, where a declaration wants it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.core.model import CycleId, Detail, Part, ResourceKey
 from fleetsync.core.path import Path
@@ -13,8 +14,7 @@ from fleetsync.reconcile.together import Batches, Hands, each
 _BATCH = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedDetail:
+class WantedDetail(Struct, frozen=True, kw_only=True):
     """A part that is to be read of a resource; `paths` are what declarations say of it."""
 
     key: ResourceKey

@@ -1,8 +1,9 @@
 """How a cycle ended: what went wrong in it, and how its source is because of that."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from fleetsync.core.breaker import FaultClass, StoredBreaker, fault_of
 from fleetsync.core.model import ResourceType
@@ -22,8 +23,7 @@ CUT_SHORT = Ending(outcome="interrupted", complete=False, state=None, error="cut
 _OUTCOMES = {"up": "done", "refused": "refused", "throttled": "throttled", "down": "failed"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Trouble(Struct, frozen=True, kw_only=True):
     """Something that went wrong in a cycle: with one type alone or, without a `type`, with all that was left of it."""
 
     error: FleetsyncError

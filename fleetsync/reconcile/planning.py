@@ -3,9 +3,9 @@
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from fleetsync.config.declarations import basis
 from fleetsync.config.settings import SourceSettings, WeakestGuard
@@ -26,8 +26,7 @@ from fleetsync.reconcile.spooled import Changes, Contradictions, Drifts, WantedD
 _BATCH = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """A plan, and what each declaration selects on the way to it."""
 
     plan: Plan
@@ -137,8 +136,7 @@ class Planner:
         return _Claims(declarations={one.name: one for one in declarations}, scanned=scanned, held=tuple(held))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
     """A declaration that is held, and the rows that it had selected before."""
 
     declaration: Declaration
@@ -146,8 +144,7 @@ class _Held:
     numbers: Bitmap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Claims:
+class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     """Declarations about one type, and the rows that are their own."""
 
     declarations: Mapping[str, Declaration]
@@ -173,8 +170,7 @@ class _Claims:
                 yield Selected(declaration=name, matched=matched, drifting=drifting.get(name, 0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Owners:
+class _Owners(msgspec.Struct, frozen=True, kw_only=True):
     """The declarations that select a row, by priority, and what they want together."""
 
     wish: Wish
@@ -186,8 +182,7 @@ def _owners(declarations: Iterable[Declaration]) -> _Owners:
     return _Owners(wish=merge(declarations), priorities={one.name: one.priority for one in declarations})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What drifts of a resource and will not be written, and what may be."""
 
     resource: Resource
@@ -195,8 +190,7 @@ class _Wanted:
     changes: list[Change]
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(msgspec.Struct):
     """A plan in the making: row by row, in any order. `drifting` counts resources by declaration."""
 
     source: Source
@@ -205,14 +199,14 @@ class _Draft:
     target: Target | None
     contests: Contests | None
     """Both None where nothing can be written."""
-    waiting: list[_Wanted] = field(default_factory=list)
+    waiting: list[_Wanted] = msgspec.field(default_factory=list)
     """Resources of one type: what was done to them before, the mirror is asked for many at once."""
-    changes: Changes = field(default_factory=Changes)
-    drift: Drifts = field(default_factory=Drifts)
-    contradictions: Contradictions = field(default_factory=Contradictions)
+    changes: Changes = msgspec.field(default_factory=Changes)
+    drift: Drifts = msgspec.field(default_factory=Drifts)
+    contradictions: Contradictions = msgspec.field(default_factory=Contradictions)
     unread: int = 0
-    drifting: Counter[str] = field(default_factory=Counter)
-    wishes: dict[tuple[Declaration, ...], Wish] = field(default_factory=dict)
+    drifting: Counter[str] = msgspec.field(default_factory=Counter)
+    wishes: dict[tuple[Declaration, ...], Wish] = msgspec.field(default_factory=dict)
 
     def consider(self, spec: TypeSpec, row: Row, owners: _Owners, held: tuple[_Held, ...]) -> None:
         """Take one row, and the declarations that select it, into the plan.

@@ -1,11 +1,11 @@
 """How far a cycle is, for whoever watches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """One step of one source's cycle; `total` is None where nobody knows it."""
 
     source: str

@@ -1,11 +1,11 @@
 """Plans in files: what `plan --out` writes, a person reviews, and `apply --plan` carries out exactly."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from fleetsync.core.declaration import ABSENT, UNKNOWN, agree
 from fleetsync.core.merge_patch import Json
@@ -17,8 +17,7 @@ from fleetsync.errors import UnsafePlanError, UsageError
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reviewed:
+class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
     """One source's part of a reviewed plan; `name` is how `writes.plan` names it."""
 
     name: str
@@ -27,8 +26,7 @@ class Reviewed:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldDeclaration:
+class HeldDeclaration(msgspec.Struct, frozen=True, kw_only=True):
     """A declaration whose selector could not be run: nothing is planned for it."""
 
     name: str
@@ -174,8 +172,7 @@ def _change(source: str, read: _ChangeFile) -> Change:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillValid:
+class StillValid(msgspec.Struct, frozen=True, kw_only=True):
     """What of a reviewed plan may still be sent, and what was skipped because it moved."""
 
     changes: tuple[Change, ...]

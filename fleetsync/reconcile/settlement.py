@@ -1,8 +1,9 @@
 """What became of writes that are not on record as ended: their answer was lost, or they go on after it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from fleetsync.clock import Clock
 from fleetsync.core.declaration import ABSENT, agree

@@ -4,10 +4,11 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from fleetsync.errors import AuthError
 from fleetsync.transport.entra import Identity, silent_msal
@@ -18,8 +19,7 @@ from fleetsync.transport.threads import start_in_daemon_thread
 _OWNER_ONLY = 0o600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceCodeSignIn:
+class DeviceCodeSignIn(Struct, frozen=True, kw_only=True):
     """Signs in with what a person left behind in `cache_file`; `command` is what that person has to type again."""
 
     identity: Identity

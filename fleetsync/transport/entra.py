@@ -10,10 +10,11 @@ import functools
 import logging
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from fleetsync.errors import AuthError
 from fleetsync.transport.entra_faults import faults_of, token_of
@@ -31,8 +32,7 @@ Credential = str | Mapping[str, object]
 """MSAL's `client_credential`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(Struct, frozen=True, kw_only=True):
     """Who signs in, for what, and where.
 
     `authority` is the sign-in address without a tenant, None for the public cloud; `ca_file` replaces the system's
@@ -133,8 +133,7 @@ class ManagedIdentitySignIn:
         return msal.ManagedIdentityClient(identity, http_client=http_session())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCertificate:
+class ClientCertificate(Struct, frozen=True, kw_only=True):
     """A certificate and its private key, PEM, read when they are needed. Both may be in one file."""
 
     certificate: SecretText

@@ -10,7 +10,6 @@ Shapes seen (bodies are JSON; names are compared without letter case):
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -22,8 +21,7 @@ _REQUEST_ID_HEADERS = ("x-ms-request-id", "x-ms-correlation-request-id", "reques
 _CODE_HEADERS = ("iothub-errorcode", "x-ms-error-code")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """A failure in the service's own words, ready to be shown."""
 
     code: str | None

@@ -3,7 +3,8 @@
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fleetsync.core.latency import PAUSE_S, Latency, heeded, is_rising, observed
 from fleetsync.transport.gate import Gate
@@ -11,8 +12,7 @@ from fleetsync.transport.gate import Gate
 _MINUTE_S = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """One operation class at an instant.
 
     `permitted_per_s` is the configured rate of its bucket, `learned_per_s` what the service stands at the moment;
@@ -31,8 +31,7 @@ class Usage:
     throttled: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class Ticket(Struct, frozen=True, kw_only=True):
     """The permission to send one request: for which class, and when it was given (monotonic)."""
 
     operation: str

@@ -16,8 +16,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.core.bucket import Rate
@@ -45,8 +46,7 @@ class Urgency(Enum):
     LIST = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """What a scope may use: a rate per operation class, None for those that share `total`.
 
     `daily` is what may be spent in a UTC day, None where there is no limit, of what the service counts as `counts`
@@ -59,8 +59,7 @@ class Budget:
     counts: Daily | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeUsage:
+class ScopeUsage(Struct, frozen=True, kw_only=True):
     """A quota scope at an instant: every class, and what was spent today of the day's budget.
 
     Both are None where the service does not count per day, `daily` also where there is no limit.

@@ -1,8 +1,8 @@
 """Where requests may go: one scheme, host and port, compared as the parser sees them that will connect."""
 
 import re
-from dataclasses import dataclass
 
+from msgspec import Struct
 from yarl import URL
 
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")
@@ -12,8 +12,7 @@ _PLAIN = re.compile(r"(?i:https?)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0
 """A name, an IPv4 or an IPv6 address, perhaps a port; no userinfo, no percent-encoding, no zone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """A scheme, a host and a port. Tokens go to the configured one only."""
 
     scheme: str

@@ -1,6 +1,6 @@
 """Repeating: the only place that sends a request again because it failed."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.core.pace import backoff_s
@@ -8,8 +8,7 @@ from fleetsync.errors import CircuitOpenError, ThrottledError, TransientError
 from fleetsync.transport.http import Http, Request, Response
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How often, and how long at most.
 
     `attempts` counts every sending of a request that meets faults, `throttled_attempts` of one that meets refusals.

@@ -1,8 +1,9 @@
 """Everything that files say, read and checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock
 from fleetsync.config.declarations import DeclarationSet, read_declarations
@@ -16,16 +17,14 @@ from fleetsync.providers.base import all_kinds
 FRESH_INTERVALS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class Configuration(Struct, frozen=True, kw_only=True):
     """Everything that files say."""
 
     settings: Settings
     declared: DeclarationSet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """Everything that files say, as far as that is clear, and everything that is wrong with them."""
 
     draft: Draft

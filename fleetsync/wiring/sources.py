@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from fleetsync.clock import Clock, SystemClock
 from fleetsync.config.settings import Settings, SourceSettings
@@ -32,8 +33,7 @@ from fleetsync.wiring.rates import keep_all, limiters_of, remembered, scope_of
 from fleetsync.wiring.sign_in import tokens_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connected:
+class Connected(Struct, frozen=True, kw_only=True):
     """A source that can be asked, what its requests cost so far, how it is, and the limiter that it shares."""
 
     source: base.Source

@@ -1,11 +1,11 @@
 """When a source is left alone, and when it is asked again."""
 
 import datetime
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fleetsync.core.breaker import (
     CLOSED,

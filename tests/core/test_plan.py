@@ -1,8 +1,7 @@
 """What is to be written, and what became of it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.declaration import ABSENT, UNKNOWN, Wanted, Wish

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fleetsync.config.settings import Mode
@@ -167,7 +168,7 @@ async def test_a_source_that_cannot_be_connected_holds_up_nobody_and_is_tried_ag
     async with running(rig, tmp_path) as daemon:
         await daemon.first_cycles(mill, sleepers=2)
         assert daemon.status() == "2 sources; plant down"
-        reply = await daemon.daemon.carry_out(replace(SYNC, sources=("plant",)), silent)
+        reply = await daemon.daemon.carry_out(msgspec.structs.replace(SYNC, sources=("plant",)), silent)
         assert (reply.exit_code, reply.sources[0].error) == (
             75,
             "source plant is not connected: `fleetsync status` says why",
@@ -274,7 +275,9 @@ async def test_who_goes_by_a_source_that_was_never_listed_follows_its_first_list
         await until(lambda: rig.clock.sleepers == 2)
         assert rig.cycles("mill") == ["failed"]
         if is_by_command:
-            command = asyncio.create_task(daemon.daemon.carry_out(replace(SYNC, sources=("plant",)), silent))
+            command = asyncio.create_task(
+                daemon.daemon.carry_out(msgspec.structs.replace(SYNC, sources=("plant",)), silent)
+            )
         before_s = rig.clock.monotonic_s()
         plant.door.open()
         await until(lambda: rig.cycles("mill") == ["failed", "done"])
@@ -585,7 +588,7 @@ async def test_a_source_that_left_is_let_go_and_one_that_came_is_minded(rig: Rig
         await daemon.first_cycles(mill)
 
         assert (gone.connected, mill.connected) == (0, 1)
-        assert (await daemon.daemon.carry_out(replace(SYNC, sources=("plant",)), silent)).exit_code == 2
+        assert (await daemon.daemon.carry_out(msgspec.structs.replace(SYNC, sources=("plant",)), silent)).exit_code == 2
         assert daemon.status() == "1 source"
 
 
@@ -606,7 +609,7 @@ async def test_a_reload_that_hangs_does_not_hold_up_the_end(rig: Rig, tmp_path: 
 
     async with running(rig, tmp_path) as daemon:
         await daemon.stand_before(plant)
-        daemon.reloads.append(replace(rig.orders(), sources={}))
+        daemon.reloads.append(msgspec.structs.replace(rig.orders(), sources={}))
         daemon.daemon.reload()
         await until(lambda: not daemon.reloads)
         await settle()

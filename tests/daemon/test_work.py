@@ -1,8 +1,8 @@
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fleetsync.cli.output import json_pieces
 from fleetsync.config.settings import Limits, Mode, WeakestGuard

@@ -1,9 +1,9 @@
 """Sources, cycles, the journal, and what is wanted: what the mirror keeps besides the resources."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from fleetsync.core.bitmap import Bitmap

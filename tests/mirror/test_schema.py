@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -415,7 +416,7 @@ def test_booleans_and_integers_in_a_view_have_their_type_on_every_engine() -> No
         "n": Column(path=("in", "n"), type=ColumnType.INTEGER),
     }
     first = KIND.types[-1]
-    kind = replace(KIND, types=(replace(first, columns=columns),))
+    kind = replace(KIND, types=(msgspec.structs.replace(first, columns=columns),))
     select = views([kind])[first.view]
     assert "CAST(r.document ->> 'b' AS boolean) AS b" in select
     assert "CAST(r.document -> 'in' ->> 'n' AS bigint) AS n" in select

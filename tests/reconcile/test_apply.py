@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleetsync.config.settings import WeakestGuard
@@ -122,7 +123,7 @@ async def test_without_the_word_to_write_a_cycle_only_says_what_it_would_do(rig:
 
 async def test_a_member_that_must_not_be_there_is_taken_away(rig: Rig) -> None:
     id = next(id for id, document in rig.truth().items() if "organizations" in document)
-    wants(rig, replace(declare({}, where=f"id = '{id}'"), leaves={("organizations",): ABSENT}))
+    wants(rig, msgspec.structs.replace(declare({}, where=f"id = '{id}'"), leaves={("organizations",): ABSENT}))
 
     await rig.cycle(write=True)
 

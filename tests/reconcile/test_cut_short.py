@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from fleetsync.daemon.turns import Turn
 from fleetsync.reconcile.cycle import CLOSING_S, Cycle

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from fleetsync.core.model import CycleId
 from fleetsync.errors import InvalidResponseError, UnsafePlanError
 from fleetsync.mirror.cycles import SourceRow
@@ -22,7 +24,7 @@ async def test_a_held_declaration_keeps_what_it_had_selected_from_lower_ones(rig
     wants(rig, canary, base)
     await rig.cycle(write=True)
     assert rig.truth()[id]["displayName"] == "canary"
-    wants(rig, replace(canary, where="json_extract(CASE WHEN id > '' THEN '{' END, '$') IS NULL"), base)
+    wants(rig, msgspec.structs.replace(canary, where="json_extract(CASE WHEN id > '' THEN '{' END, '$') IS NULL"), base)
 
     await rig.cycle(write=True)
 

@@ -28,6 +28,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fleetsync.daemon.work import Command, Reply, Work
 from fleetsync.reconcile.progress import silent
 from fleetsync.wiring.configuration import Configuration, read_configuration
@@ -167,7 +169,8 @@ class Play:
         if self._configuration is None:
             self._configuration = read_configuration(self.world.machine.folder / "config.toml", process.clock)
         settings, path = self._configuration.settings, self.world.machine.database
-        return replace(self._configuration, settings=replace(settings, database=replace(settings.database, path=path)))
+        settings = replace(settings, database=replace(settings.database, path=path))
+        return msgspec.structs.replace(self._configuration, settings=settings)
 
     def run_process(self, life: Life, *, for_s: float = _LONGEST_S) -> Process:
         """Run a process until it ends, or for so long; then it is told to end."""
