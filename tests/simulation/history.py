@@ -27,6 +27,7 @@ from tests.simulation.sizes import size_of
 from tests.simulation.world import World
 
 _GOING = "SELECT id FROM cycle WHERE source = ? AND finished_at IS NULL"
+_WENT_ON = "SELECT id FROM listing WHERE id IN (SELECT max(id) FROM listing GROUP BY source, type) AND resumed LIMIT 1"
 HOUR_S = 3600.0
 RESTART_S = 5.0
 BOUND_S = 6 * HOUR_S
@@ -179,6 +180,8 @@ class History:
         process = world.process
         # What converged just now may still be on its way into the books.
         self._live_through_a_cycle()
+        if process is not None and process is world.process and process.rows(_WENT_ON):
+            self._live_through_a_cycle()  # its first pages are older than the peace
         if process is None or process is not world.process or world.verdicts.violations:
             return
         before, writes = content(process), writes_seen(world)
