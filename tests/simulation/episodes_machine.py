@@ -149,6 +149,8 @@ def _suspend(mischief: Any, name: str, _place: Place) -> None:
 
 @mischief_of(18, "a reader that stays for hours")
 def _reader(mischief: Any, name: str, _place: Place) -> None:
+    if FleetsyncError in mischief.excuses:
+        return  # what is spoilt at the moment nobody can read
     connection = sqlite3.connect(f"file:{mischief.world.machine.database}?mode=ro", uri=True, isolation_level=None)
     connection.execute("BEGIN")
     connection.execute("SELECT count(*) FROM resource").fetchall()
