@@ -1,4 +1,7 @@
-"""The tables. They are ours to change; what users read are the views."""
+"""The tables, as SQLite has them. They are ours to change; what users read are the views.
+
+What another engine would have is for the migrations to say: to name it here loads that engine's dialect.
+"""
 
 import datetime
 from typing import Any
@@ -52,20 +55,10 @@ class UtcDateTime(types.TypeDecorator[datetime.datetime]):
 
 def _where(condition: str) -> dict[str, Any]:
     """Return what makes an index one of some rows only. It serves a query that says the same in these words."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+    return {"sqlite_where": text(condition)}
 
 
-class _Jsonb(types.UserDefinedType[str]):
-    """The type of PostgreSQL: its own dialect, which takes long to load, is not needed for a name."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_more: object) -> str:
-        """Return its name."""
-        return "JSONB"
-
-
-JSON = Text().with_variant(_Jsonb(), "postgresql")
+JSON = Text()
 
 metadata = MetaData()
 

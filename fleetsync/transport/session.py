@@ -91,7 +91,10 @@ def _departures() -> aiohttp.TraceConfig:
     return trace
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
+def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Return the authorities in `ca_file`, else True: the system's, which aiohttp has read already."""
+    if ca_file is None:
+        return True
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:

@@ -17,8 +17,6 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
 import fleetsync
 from fleetsync.core.kind import Column, ColumnType
@@ -444,7 +442,9 @@ def test_a_kind_whose_types_have_no_column_of_a_shared_view_shows_null_there() -
     assert views([KIND]).keys() == COLUMNS.keys()
 
 
-def test_documents_are_jsonb_for_postgresql() -> None:
-    assert "document JSONB NOT NULL" in str(
-        CreateTable(metadata.tables["resource"]).compile(dialect=postgresql.dialect())
-    )
+def test_a_mirror_is_opened_without_the_dialect_of_another_engine() -> None:
+    code = "import sys; import fleetsync.mirror.mirror; print('sqlalchemy.dialects.postgresql' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+
+    assert done.stdout == "False\n"
