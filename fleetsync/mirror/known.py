@@ -1,6 +1,7 @@
 """What the mirror knows, for providers whose requests depend on it."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ T = TypeVar("T")
 
 _AT_ONCE = 4
 _DOCUMENT = "SELECT document FROM resource WHERE source = ? AND type = ? AND id = ? AND gone_at IS NULL"
+_OBSERVED = "SELECT observed_at FROM resources WHERE source = ? AND type = ? AND id = ? AND gone_at IS NULL"
 _COVERAGE = (
     "SELECT 1 FROM coverage c JOIN source s ON s.name = c.source AND s.configured WHERE c.source = ? AND c.type = ?"
 )
@@ -34,6 +36,17 @@ class Known:
         """
         try:
             return await self._read(partial(_document, key))
+        except NotYetError:
+            return None
+
+    async def observed_at(self, key: ResourceKey) -> datetime | None:
+        """Return since when at the latest a resource is known to be as it is; None where there is no such.
+
+        Raises:
+            MirrorError: the database cannot be read.
+        """
+        try:
+            return await self._read(partial(_observed_at, key))
         except NotYetError:
             return None
 
@@ -60,6 +73,12 @@ class Known:
 def _document(key: ResourceKey, reader: Reader) -> bytes | None:
     for (document,) in list(reader.rows(_DOCUMENT, (key.source, key.type, key.id))):
         return str(document).encode()
+    return None
+
+
+def _observed_at(key: ResourceKey, reader: Reader) -> datetime | None:
+    for (at,) in list(reader.rows(_OBSERVED, (key.source, key.type, key.id))):
+        return datetime.fromisoformat(at)
     return None
 
 

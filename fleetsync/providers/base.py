@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
@@ -128,6 +129,14 @@ class Known(Protocol):
         """
         ...
 
+    async def observed_at(self, key: ResourceKey) -> datetime | None:
+        """Return since when at the latest a resource is known to be as it is; None where there is no such.
+
+        Raises:
+            MirrorError: the mirror cannot be read.
+        """
+        ...
+
     async def ids(self, source: str, type: ResourceType, *, after: str, most: int) -> Sequence[str]:
         """Return the first ids after `after`, by code point, of what is there.
 
@@ -141,7 +150,7 @@ class Known(Protocol):
 class Endpoint(Struct, frozen=True, kw_only=True):
     """What a provider is connected with: where the service is, a way to send, what the mirror knows, its settings.
 
-    `clock` is for saying when something was read; a provider waits for nothing.
+    `clock` is for instants that a service names; a provider waits for nothing.
     """
 
     name: str

@@ -194,7 +194,6 @@ class CloudRelay(Target):
         self.name = endpoint.name
         self._http = endpoint.http
         self._known = endpoint.known
-        self._clock = endpoint.clock
         self._base = endpoint.url.rstrip("/")
         self._settings = settings
         self._listed = sorted(settings.roster) if isinstance(settings.roster, tuple) else []
@@ -351,8 +350,6 @@ class CloudRelay(Target):
         async with self._turn(id):
             answers = await self._answers(id, heard)
         before = await self._before(id)
-        read_at: dict[str, str] = msgspec.json.decode(before.get("readAt", b"{}"))
-        now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         document: dict[str, object] = {"deviceId": id}
         for path in self._settings.paths:
             if path in answers.documents:
@@ -361,12 +358,25 @@ class CloudRelay(Target):
                 document[path] = before.get(path)
         document |= {
             "connectionState": answers.connection_state,
-            "readAt": {path: at for path in self._settings.paths if (at := read_at.get(path))}
-            | dict.fromkeys(answers.documents, now),
+            "readAt": await self._read_at(id, before, answers),
             "faults": answers.faults,
         }
         facts = Facts(connection_state=answers.connection_state)
         return Resource(id=id, document=msgspec.json.encode(document), facts=facts)
+
+    async def _read_at(self, id: str, before: Mapping[str, msgspec.Raw], answers: _Answers) -> Mapping[str, str | None]:
+        """Return of what could not be read now when it was read last, by path; None: never.
+
+        What was read now was read when it was observed: a device of which nothing changes has a document that does not
+        change either.
+        """
+        missing = [path for path in self._settings.paths if path not in answers.documents]
+        found: dict[str, str | None] = msgspec.json.decode(before.get("readAt", b"{}")) if missing else {}
+        if any(path in before and path not in found for path in missing):
+            observed_at = await self._known.observed_at(ResourceKey(self.name, DEVICE, id))
+            at = None if observed_at is None else observed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            found = {path: found.get(path, at) for path in before}
+        return {path: found.get(path) for path in missing}
 
     async def _before(self, id: str) -> dict[str, msgspec.Raw]:
         document = await self._known.document(ResourceKey(self.name, DEVICE, id))

@@ -1,6 +1,7 @@
 """Sources and the mirror, connected: ready to be asked, nothing sent yet."""
 
 import contextlib
+import datetime
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,9 @@ class _Nowhere:
         raise AssertionError(f"a request without a connection: {request.method}")
 
     async def document(self, key: ResourceKey) -> bytes | None:
+        raise AssertionError(f"asked for {key} without a connection")
+
+    async def observed_at(self, key: ResourceKey) -> datetime.datetime | None:
         raise AssertionError(f"asked for {key} without a connection")
 
     async def ids(self, source: str, type: ResourceType, *, after: str, most: int) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """What providers may ask the mirror."""
 
 import contextlib
+import datetime
 import sqlite3
 from pathlib import Path
 
@@ -31,6 +32,13 @@ async def test_a_document_is_that_of_the_resource_asked_for(known: Known) -> Non
     assert await known.document(key("A")) is None
     assert await known.document(key("a", source="other")) is None
     assert await known.document(ResourceKey("plant", ResourceType("module"), "a")) is None
+
+
+async def test_when_a_resource_was_observed_is_what_the_view_says_of_it(bench: Bench, known: Known) -> None:
+    await bench.listed(FLEET)
+    [(text,)] = bench.rows("SELECT observed_at FROM devices WHERE id = 'a'")
+    assert await known.observed_at(key("a")) == datetime.datetime.fromisoformat(text)
+    assert await known.observed_at(key("x")) is None
 
 
 async def test_ids_come_by_code_point_and_so_many_at_a_time(known: Known) -> None:
@@ -64,6 +72,7 @@ async def test_a_source_that_left_the_configuration_is_not_known(bench: Bench, k
 async def test_where_there_is_no_database_yet_nothing_is_known(tmp_path: Path) -> None:
     known = Known(Readers(tmp_path / "none.db", FakeClock()))
     assert await known.document(key("a")) is None
+    assert await known.observed_at(key("a")) is None
     with pytest.raises(NotYetError):
         await known.ids("plant", DEVICE, after="", most=9)
     assert not (tmp_path / "none.db").exists()

@@ -80,6 +80,7 @@ class Buildings:
         key = device(id)
         resource = await self.clock.run((source or self.source).read(key))
         self.known[key] = resource.document
+        self.known.observed[key] = self.clock.now()
         document: dict[str, Any] = msgspec.json.decode(resource.document)
         assert document["connectionState"] == resource.facts.connection_state
         return document
@@ -209,19 +210,30 @@ class TestTheRoster:
 
 
 class TestDocuments:
-    async def test_a_document_has_a_member_for_each_path_and_says_when_it_was_read(self, buildings: Buildings) -> None:
+    async def test_a_document_has_a_member_for_each_path_and_is_the_same_while_those_are(
+        self, buildings: Buildings
+    ) -> None:
         truth = buildings.relay.truth()[0]
         document = await buildings.document(truth["deviceId"])
         assert {path: document[path] for path in truth["resources"]} == truth["resources"]
-        assert document["readAt"] == dict.fromkeys(truth["resources"], "2026-11-21T18:00:00.000Z")
-        assert (document["connectionState"], document["faults"]) == ("online", {})
+        assert (document["connectionState"], document["faults"], document["readAt"]) == ("online", {}, {})
+        for mood in ("offline", "offline", None):
+            if mood is None:
+                del buildings.relay.moods[truth["deviceId"]]
+            else:
+                buildings.relay.moods[truth["deviceId"]] = mood
+            await buildings.clock.advance(600)
+            after = await buildings.document(truth["deviceId"])
+            read_at = {} if mood is None else dict.fromkeys(truth["resources"], "2026-11-21T18:00:00.000Z")
+            assert after["readAt"] == read_at
+        assert after == document
 
     async def test_other_paths_can_be_configured_and_one_that_is_not_there_is_null(self, buildings: Buildings) -> None:
         source = buildings.connected(paths=("info", VALUE, "nothing/here"))
         document = await buildings.document(buildings.ids()[0], source)
         assert document[VALUE]["name"] == "presentValue"
         assert document["nothing/here"] is None
-        assert "nothing/here" in document["readAt"]
+        assert document["readAt"] == document["faults"] == {}
         assert "info/device" not in document
 
     async def test_one_that_is_offline_stays_as_it_was(self, buildings: Buildings) -> None:
@@ -234,13 +246,15 @@ class TestDocuments:
         assert buildings.http.requests == asked + 1, "who is offline is asked once, not for every path"
         assert after["connectionState"] == "offline"
         assert "1000" in after["faults"]["info"]
-        assert {**after, "connectionState": "online", "faults": {}} == before
+        assert {**after, "connectionState": "online", "faults": {}, "readAt": {}} == before
 
     async def test_one_that_was_never_heard_of_is_there_all_the_same(self, buildings: Buildings) -> None:
         id = buildings.ids()[0]
         buildings.relay.moods[id] = "offline"
-        document = await buildings.document(id)
-        assert (document["info"], document["readAt"], document["connectionState"]) == (None, {}, "offline")
+        for _ in range(2):
+            document = await buildings.document(id)
+            assert (document["info"], document["connectionState"]) == (None, "offline")
+            assert document["readAt"] == dict.fromkeys(Settings(roster=(id,)).paths, None)
 
     @pytest.mark.parametrize("mood", ["rubbish", "slow", "hollow"])
     async def test_no_fault_of_a_device_keeps_the_others_from_being_listed(
@@ -260,7 +274,7 @@ class TestDocuments:
         after = await buildings.document(id)
         assert list(after["faults"]) == ["info/network"]
         assert after["info/network"] == before["info/network"]
-        assert after["readAt"]["info/network"] < after["readAt"]["info/bacnet"]
+        assert after["readAt"] == {"info/network": "2026-11-21T18:00:00.000Z"}
 
     async def test_what_the_mirror_could_not_store_is_a_fault_of_its_path(self, buildings: Buildings) -> None:
         for body in (b'{"a":"\\u0000"}', b"<html>"):

@@ -71,6 +71,27 @@ async def test_a_second_cycle_with_nothing_new_is_no_news(rig: Rig) -> None:
     assert rig.documents()[IDS[1]]["info"] == rig.documents()[IDS[2]]["info"]
 
 
+async def test_a_cycle_in_which_nothing_changes_changes_no_document_also_of_who_cannot_be_asked(rig: Rig) -> None:
+    moods(rig, "slow", *IDS[8:10])
+    await rig.cycle()
+    [(first,)] = rig.rows("SELECT DISTINCT observed_at FROM devices")
+    moods(rig, "offline", *IDS[1:4])
+    moods(rig, "rubbish", *IDS[5:8])
+    await rig.cycle()
+    paths = cloud_relay.Settings(roster=IDS).paths
+    read_at = {id: document["readAt"] for id, document in rig.documents().items()}
+    assert [read_at[IDS[number]] for number in (0, 1, 5, 8)] == [
+        {},
+        dict.fromkeys(paths, first),
+        dict.fromkeys(paths, first),
+        dict.fromkeys(paths, None),
+    ]
+    before = rig.content()
+    for _ in range(2):
+        await rig.cycle()
+        assert rig.content() == before
+
+
 async def test_faults_of_half_the_devices_stop_neither_listing_nor_reading_nor_writing(rig: Rig) -> None:
     moods(rig, "offline", *IDS[:5])
     moods(rig, "rubbish", *IDS[5:10])

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tests.simulation.place import Key, Place, without
+from tests.simulation.place import Key, Place
 from tests.simulation.process import Process
 from tests.simulation.world import World
 
@@ -63,15 +63,7 @@ def _not_as_declared(place: Place, truth: Mapping[Key, Any], contested: Collecti
 
 def content(process: Process) -> Content:
     """Return what a cycle that finds nothing new leaves alone, by view."""
-    found = {sql.split()[-1]: process.rows(sql) for sql in _CONTENT}
-    return found | {"resources": [_without_read_at(row) for row in found["resources"]]}
-
-
-def _without_read_at(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row without the instants at which a relay's controllers were asked: they are what `observed_at` is."""
-    if row[1] != "cloud-relay":
-        return row
-    return *row[:4], msgspec.json.encode(without(msgspec.json.decode(row[4]), ("readAt",))).decode(), *row[5:]
+    return {sql.split()[-1]: process.rows(sql) for sql in _CONTENT}
 
 
 def changes(before: Content, after: Content) -> list[str]:
