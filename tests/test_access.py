@@ -114,7 +114,14 @@ def test_a_usual_question_goes_by_an_index(reader: Reader, sql: str, index: str)
 def test_the_indexes_are_those_that_are_needed_here_or_by_the_mirror_itself(reader: Reader) -> None:
     names = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     found = {name for (name,) in reader._connection.execute(names)}
-    own = {"cycle_by_source", "listing_by_type", "event_by_resource", "event_by_time", "write_by_resource"}
+    own = {
+        "cycle_by_source",
+        "listing_by_type",
+        "resource_by_key",
+        "event_by_resource",
+        "event_by_time",
+        "write_by_resource",
+    }
     assert found == PARTIAL | own
 
 

@@ -6,7 +6,7 @@ one go, and compared by id and digest. What is not among them is looked up by it
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -63,16 +63,18 @@ class Batch:
 
     def read(self, positions: Iterable[int]) -> tuple[list[tuple[Resource, bytes]], list[Unreadable]]:
         """Look into the entries at these positions: those that can be stored, with their digests, and the others."""
-        listed: list[tuple[Resource, bytes]] = []
         lost: list[Unreadable] = []
+        return list(self.each(positions, lost)), lost
+
+    def each(self, positions: Iterable[int], lost: list[Unreadable]) -> Iterator[tuple[Resource, bytes]]:
+        """Look into the entries at these positions one by one; those that cannot be stored are put into `lost`."""
         for position in positions:
             number = bisect_right(self._ends, position)
-            match self._pages[number].read(position - (self._ends[number - 1] if number else 0)):
-                case Resource() as one:
-                    listed.append((one, self.digests[position]))
-                case Unreadable() as one:
-                    lost.append(one)
-        return listed, lost
+            one = self._pages[number].read(position - (self._ends[number - 1] if number else 0))
+            if isinstance(one, Resource):
+                yield one, self.digests[position]
+            else:
+                lost.append(one)
 
 
 @dataclass(slots=True)

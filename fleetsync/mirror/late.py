@@ -1,32 +1,79 @@
-"""The index of the history by resource, which a first load builds when it has ended, in one go.
+"""The indexes by resource, which a first load builds when it has ended, in one go.
 
-Ids come in any order: kept up row by row, the index of a history that is still empty is written many times over. While
-it is missing nothing is wrong, only slow. It is built by the first listing that ends, however it ends, and whatever a
-kill left unbuilt by the next process before it does anything else.
+Ids come in any order: kept up row by row, an index of ids is written many times over while it grows. While these are
+missing every question is answered as ever, only slowly, by reading everything. They are built by the first listing that
+ends, however it ends, and whatever a kill left unbuilt by the next process before it does anything else.
+
+One of them is the key of `resource`. While it is missing, a listing that shows something knows by `Met` that it has no
+row yet. The first time that this is not certain the key is built, and from then on it is asked as ever.
 """
+
+from collections.abc import Collection
 
 from sqlalchemy import Connection, Index, select
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from fleetsync.mirror.engine import Statements
-from fleetsync.mirror.tables import event
+from fleetsync.mirror.met import Met
+from fleetsync.mirror.resources import Scope
+from fleetsync.mirror.tables import event, resource
 
-_INDEX: Index = next(index for index in event.indexes if index.name == "event_by_resource")
-_ANY = select(event.c.id).limit(1)
-
-
-def postpone(on: Statements) -> None:
-    """Do without the index for the time being, if there is no history yet."""
-    if not on.rows(_ANY):
-        on.run(DropIndex(_INDEX, if_exists=True))
+_KEY: Index = next(index for index in resource.indexes if index.name == "resource_by_key")
+_OF_HISTORY: Index = next(index for index in event.indexes if index.name == "event_by_resource")
+_ANY_ROW = select(resource.c.no).limit(1)
+_ANY_EVENT = select(event.c.id).limit(1)
 
 
-def build(on: Statements) -> None:
-    """Build the index if it is missing."""
-    on.run(CreateIndex(_INDEX, if_not_exists=True))
+class Late:
+    """Which of the indexes are missing, as far as this process has left them out. All of it runs in its one thread.
+
+    After a rollback it may take an index for built that is not: that costs time, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        # Every row that there is, while the key is missing; None: ask the key.
+        self._met: Met | None = None
+
+    def postpone(self, on: Statements) -> None:
+        """Do without each index for the time being, if there is nothing yet that it leads to."""
+        if not on.rows(_ANY_EVENT):
+            on.run(DropIndex(_OF_HISTORY, if_exists=True))
+        if not on.rows(_ANY_ROW):
+            on.run(DropIndex(_KEY, if_exists=True))
+            self._met = Met()
+
+    def are_new(self, on: Statements, scope: Scope, ids: Collection[str]) -> bool:
+        """Say whether it is certain without the key that none of these ids has a row; else the key is there now."""
+        if self._met is None:
+            return False
+        if not self._met.may_know((scope.source, scope.type), ids):
+            return True
+        self.build_key(on)
+        return False
+
+    def takes(self, on: Statements, scope: Scope, ids: Collection[str]) -> bool:
+        """Say the same of ids that are all different and get a row now if it is so."""
+        if self._met is None:
+            return False
+        if self._met.takes((scope.source, scope.type), ids):
+            return True
+        self.build_key(on)
+        return False
+
+    def build_key(self, on: Statements) -> None:
+        """Build the key if this process has left it out: rows are about to be added that no first load has met."""
+        if self._met is not None:
+            on.run(CreateIndex(_KEY, if_not_exists=True))
+            self._met = None
+
+    def build(self, on: Statements) -> None:
+        """Build what is missing."""
+        on.run(CreateIndex(_OF_HISTORY, if_not_exists=True))
+        on.run(CreateIndex(_KEY, if_not_exists=True))
+        self._met = None
 
 
 def build_left(connection: Connection) -> None:
     """Build what a process that was killed left unbuilt."""
     with connection.begin():
-        build(Statements(connection))
+        Late().build(Statements(connection))

@@ -17,9 +17,10 @@ from fleetsync.core.delta import Event, Stored, chained, compare, digest_of, dou
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
-from fleetsync.mirror import late, resources
+from fleetsync.mirror import resources
 from fleetsync.mirror.comparison import Batch, Expected
 from fleetsync.mirror.engine import Prepared, Statements, Transaction, Writer
+from fleetsync.mirror.late import Late
 from fleetsync.mirror.tables import NOT_BY_KEY, coverage, listing, resource, seen, source, text_of
 
 # A cursor that is older is not tried: services let them die, and the pages before it are stale.
@@ -137,9 +138,10 @@ class Missed:
 class Listings:
     """The part of the mirror that listings write to."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(self, writer: Writer, clock: Clock, late: Late) -> None:
         self._writer = writer
         self._clock = clock
+        self._late = late
 
     async def begin(self, source: str, spec: TypeSpec, cycle: CycleId) -> Listing:
         """Return a listing to go on with: the one that was cut short, while its cursor lives, else a new one."""
@@ -153,7 +155,7 @@ class Listings:
                 if row is left[0] and self._is_alive(row):
                     return await self._resumed(transaction, row, spec, cycle)
                 await self._close(transaction, ListingId(row.id), "abandoned", row.error or _INTERRUPTED)
-            await transaction.do(late.postpone)
+            await transaction.do(self._late.postpone)
             at = self._clock.now()
             values = {"source": source, "type": spec.type, "cycle": cycle, "started_at": at, "state": "open"}
             id = ListingId(await transaction.insert(insert(listing), values))
@@ -196,6 +198,8 @@ class Listings:
 
         def look(on: Statements) -> frozenset[str]:
             batch = Batch(pages)
+            if self._late.are_new(on, scope, batch.ids):
+                return batch.described_in_two_ways()
             _, left = replace(going.expected).unchanged(on, scope, batch)
             stored = resources.find(on, scope, batch.digests_at(left))
             listed, _ = batch.read(_compared(batch, left, stored)[1])
@@ -247,6 +251,8 @@ class Listings:
 
     def _compare(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> None:
         """Write what differs from what is stored; most of it does not, and is not looked into."""
+        if self._load(on, scope, going, batch):
+            return
         same, left = going.expected.unchanged(on, scope, batch)
         stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
         moved, differing = _compared(batch, left, stored)
@@ -267,9 +273,27 @@ class Listings:
         last = stored.get(batch.ids[-1]) if batch.ids else None
         going.expected.found(None if last is None else last.no, looked_up=len(left), of=len(batch.ids))
 
+    def _load(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> bool:
+        """Add all of a batch, if none of it is known; return whether it is stored so."""
+        positions = batch.positions()
+        if batch.lost:  # some of them may have rows
+            self._late.build_key(on)
+        if not self._late.takes(on, scope, [batch.ids[position] for position in positions]):
+            return False
+        lost: list[Unreadable] = []
+        added = resources.add(on, scope, batch.each(positions, lost))
+        going.seen.add(added)
+        going.unreadable += len(lost)
+        going.strangers += len(lost)
+        going.pass_over(lost)
+        going.added += len(added)
+        going.expected.after = added.stop
+        return True
+
     async def showing(self, going: Listing) -> Showing:
         """Return what a listing that reached its end showed, against what is known."""
         async with self._writer.transaction() as transaction:
+            await transaction.do(self._late.build)
             return await self._showing(transaction, going)
 
     async def _showing(self, transaction: Transaction, going: Listing) -> Showing:
@@ -328,7 +352,7 @@ class Listings:
     async def cut(self, going: Listing, error: str) -> None:
         """Say what cut a listing short that is to be gone on with."""
         async with self._writer.transaction() as transaction:
-            await transaction.do(late.build)
+            await transaction.do(self._late.build)
             await transaction.run(update(listing).where(listing.c.id == going.id).values(error=error))
 
     async def refuse(self, going: Listing, showing: Showing, error: str) -> None:
@@ -433,7 +457,7 @@ class Listings:
     async def _close(
         self, transaction: Transaction, id: ListingId, state: str, error: str | None, **more: int | None
     ) -> None:
-        await transaction.do(late.build)
+        await transaction.do(self._late.build)
         await transaction.run(
             update(listing)
             .where(listing.c.id == id)

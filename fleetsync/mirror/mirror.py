@@ -13,6 +13,7 @@ from fleetsync.mirror.checkpoint import put_back
 from fleetsync.mirror.cycles import Cycles
 from fleetsync.mirror.engine import Statements, Writer, open_writer
 from fleetsync.mirror.journal import Journal
+from fleetsync.mirror.late import Late
 from fleetsync.mirror.listings import Listings
 from fleetsync.mirror.lock import locked
 from fleetsync.mirror.paces import Paces
@@ -34,7 +35,8 @@ class Mirror:
         self._views = views
         self.path = writer.path
         self.readers = readers
-        self.listings = Listings(writer, clock)
+        self._late = Late()
+        self.listings = Listings(writer, clock, self._late)
         self.journal = Journal(writer, clock)
         self.cycles = Cycles(writer, clock)
         self.reloads = Reloads(writer, clock)
@@ -47,6 +49,7 @@ class Mirror:
         every = tuple(shown)
 
         def record(on: Statements) -> None:
+            self._late.build_key(on)
             for one in every:
                 sightings.record(on, scope, spec, one)
 

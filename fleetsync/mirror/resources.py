@@ -2,20 +2,24 @@
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import count, islice, repeat
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Integer, Text, bindparam, case, func, insert, null, select, update
+from sqlalchemy import Boolean, Integer, Text, bindparam, case, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Facts, Resource, ResourceType
 from fleetsync.mirror.engine import Prepared, Statements, values_in
-from fleetsync.mirror.tables import event, resource, text_of
+from fleetsync.mirror.tables import UtcDateTime, event, resource, text_of
 
-_DESCRIPTION = ("digest", "etag", "size_bytes", *Facts.__struct_fields__)
+_OWN = ("digest", "etag", "size_bytes")
+_DESCRIPTION = (*_OWN, *Facts.__struct_fields__)
 _PLACE = ("no", "source", "type", "id")
+_FACTS = Facts.__struct_fields__
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
 _REWRITTEN = ("document", "changed_at", "seen_at", "seen_by", "may_be_another", "no")
 _EVENT = ("source", "type", "resource_id", "at", "cycle", "event", "patch", "reason")
@@ -39,7 +43,9 @@ _DOCUMENTS = Prepared(
 )
 _NEXT_NO = Prepared(select(func.coalesce(func.max(resource.c.no), 0) + 1), ())
 
-_ADD = Prepared(insert(resource), (*_PLACE, *_DESCRIPTION, *_ADDED, "document"))
+_AT_ONCE = 500
+"""So many are in hand while rows are added."""
+_NUMBERS = {True: 1, False: 0, None: None}
 # What was added last has the highest numbers, so its events need not go through our hands. By id: that is the order of
 # the index that they go into, of which each page is then written once.
 _NOTE_ADDED = Prepared(
@@ -116,12 +122,12 @@ def _bytes(document: str | None) -> bytes | None:
 
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     """Write what a delta says, with its events; return the numbers of all rows that it showed to be there."""
-    added = _add(on, scope, delta.added)
+    added = add(on, scope, delta.added)
     at = text_of(scope.at)
     on.run_many(_REWRITE, [_rewritten(one, at, scope.cycle) for one in delta.updates])
     on.run_many(_SIGHT, [(at, scope.cycle, no) for no in delta.found])
     note(on, scope, [(one.resource.id, one.event, one.patch) for one in delta.updates if one.event is not None])
-    return delta.seen + added
+    return [*delta.seen, *added]
 
 
 def sight(on: Statements, scope: Scope, numbers: Sequence[int]) -> None:
@@ -153,18 +159,60 @@ def _json(values: Sequence[object]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def _add(on: Statements, scope: Scope, added: list[tuple[Resource, bytes]]) -> list[int]:
-    if not added:
-        return []
+def add(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:
+    """Add resources, taken one by one with their digests, with their events; return the numbers of their rows."""
     ((first,),) = on.fetch(_NEXT_NO, ())
-    source, type, cycle, at = scope.source, scope.type, scope.cycle, text_of(scope.at)
-    rows = (
-        (no, source, type, new.id, *_described(new, digest), at, at, at, cycle, new.document.decode())
-        for no, (new, digest) in enumerate(added, first)
+    last, rest = first - 1, iter(new)
+    while some := list(islice(rest, _AT_ONCE)):
+        _add(on, scope, last + 1, some)
+        last += len(some)
+    if last >= first:
+        on.run_many(_NOTE_ADDED, [(text_of(scope.at), scope.cycle, Event.ADDED.value, first)])
+    return range(first, last + 1)
+
+
+def _add(on: Statements, scope: Scope, first: int, some: list[tuple[Resource, bytes]]) -> None:
+    """Add rows from a number on. Their values are put together column by column: what no row has is left out.
+
+    The driver is quick with exact types only: not with None, booleans and bytes.
+    """
+    at = repeat(text_of(scope.at))
+    new, digests = zip(*some, strict=True)
+    facts = zip(_FACTS, zip(*(msgspec.structs.astuple(one.facts) for one in new), strict=True), strict=True)
+    stated = {name: _quick(name, column) for name, column in facts if column.count(None) < len(new)}
+    columns = (
+        count(first),
+        repeat(scope.source),
+        repeat(scope.type),
+        [one.id for one in new],
+        map(bytearray, digests),
+        [one.etag for one in new],
+        [len(one.document) for one in new],
+        *stated.values(),
+        at,
+        at,
+        at,
+        repeat(scope.cycle),
+        [one.document.decode() for one in new],
     )
-    on.run_many(_ADD, rows)
-    on.run_many(_NOTE_ADDED, [(at, cycle, Event.ADDED.value, first)])
-    return list(range(first, first + len(added)))
+    on.run_many(_adding(tuple(stated)), zip(*columns, strict=False))
+
+
+@cache
+def _adding(facts: tuple[str, ...]) -> Prepared:
+    """Return the statement that adds rows with these facts."""
+    return Prepared(insert(resource), (*_PLACE, *_OWN, *facts, *_ADDED, "document"))
+
+
+def _quick(name: str, column: tuple[Any, ...]) -> Iterable[Any]:
+    """Return the values of a fact in types that the driver is quick with."""
+    match resource.c[name].type:
+        case Boolean():
+            return map(_NUMBERS.__getitem__, column)
+        case UtcDateTime():
+            return map(_driven, column)
+        case _:
+            return column
 
 
 def _rewritten(one: Update, at: str, cycle: CycleId) -> tuple[Any, ...]:

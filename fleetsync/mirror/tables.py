@@ -19,7 +19,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    UniqueConstraint,
     text,
     types,
 )
@@ -208,7 +207,7 @@ resource = Table(
     Column("reported", JSON),
     Column("details", JSON),
     Column("document", JSON, nullable=False),
-    UniqueConstraint("source", "type", "id", name="resource_by_key"),
+    Index("resource_by_key", "source", "type", "id", unique=True),
     Index(
         "resource_missed",
         "source",

@@ -7,7 +7,6 @@ from sqlalchemy import text
 
 from fleetsync.core.model import Detail, Part
 from fleetsync.core.safety import Showing
-from fleetsync.mirror import late
 from fleetsync.mirror.listings import Listing
 from tests.mirror.bench import SPEC, Bench, page, resource
 
@@ -376,36 +375,3 @@ async def test_a_word_that_so_many_are_gone_stands_against_the_count(bench: Benc
     going.counted = 3
     await bench.mirror.listings.complete(going, accepted=True)
     assert await bench.missed(going, twice=False) == ["c"]
-
-
-# The index of a first load
-
-
-def has_index(bench: Bench) -> bool:
-    return bench.rows("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'event_by_resource'") == [(1,)]
-
-
-async def test_a_first_load_builds_the_index_of_the_history_when_it_ends(bench: Bench) -> None:
-    assert has_index(bench)
-    going = await bench.begin()
-    await bench.mirror.listings.record(going, [page("a", "b")])
-    assert not has_index(bench)
-    await bench.mirror.listings.complete(going)
-    assert has_index(bench)
-    await bench.begin()
-    assert has_index(bench), "a history that is there keeps its index"
-
-
-async def test_a_first_load_that_is_cut_short_builds_the_index_as_well(bench: Bench) -> None:
-    going = await bench.cut_short(page("a", following="2"))
-    assert not has_index(bench)
-    await bench.mirror.listings.cut(going, "the network")
-    assert has_index(bench)
-
-
-async def test_what_a_kill_left_without_the_index_gets_it_at_the_next_start(bench: Bench) -> None:
-    await bench.cut_short(page("a", following="2"))
-    assert not has_index(bench)
-    await bench.mirror._writer.run(late.build_left)
-    assert has_index(bench)
-    assert bench.events() == [("a", "added")]

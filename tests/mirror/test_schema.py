@@ -155,15 +155,20 @@ def test_an_older_database_is_refused_until_it_is_upgraded_after_a_backup(databa
     assert backup.stat().st_mode & 0o777 == 0o640
 
 
-def first_schema(path: Path) -> None:
-    """Make a database as the first version did, with something in it."""
+def schema_of(path: Path, revision_: str) -> None:
+    """Make a database as an earlier version did."""
     config = Config()
     config.set_main_option("script_location", str(revision.migrations()))
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision_)
     engine.dispose()
+
+
+def first_schema(path: Path) -> None:
+    """Make a database as the first version did, with something in it."""
+    schema_of(path, "0001")
     columns = "name, kind, url, identity, mode, configured, paused, state, known, drifting"
     query(
         path,
@@ -183,6 +188,25 @@ async def test_what_the_first_schema_held_is_there_after_the_upgrade(tmp_path: P
     assert query(path, "SELECT name, state, known FROM sources") == [("plant", "paused", 7)]
     assert query(path, "SELECT refused_writes FROM source") == [(3,)]
     assert names_in(tmp_path) == ["first.db", "first.db.0001.bak", "first.db.lock"]
+
+
+async def test_rows_and_indexes_are_the_same_when_the_key_has_become_an_index(tmp_path: Path, database: Path) -> None:
+    path = tmp_path / "fifth.db"
+    schema_of(path, "0005")
+    columns = "no, source, type, id, digest, size_bytes, first_seen_at, changed_at, seen_at, seen_by, document"
+    values = "7, 'plant', 'device', 'a', x'00ff', 2, 'then', 'then', 'then', 1, '{}'"
+    query(path, f"INSERT INTO resource ({columns}) VALUES ({values})", "rw")
+    query(path, "CREATE VIEW devices AS SELECT id FROM resource", "rw")
+    before = query(path, "SELECT * FROM resource")
+
+    async with open_mirror(path, [KIND], FakeClock(), upgrade=True):
+        pass
+
+    assert query(path, "SELECT * FROM resource") == before
+    indexes = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'resource' ORDER BY name"
+    assert query(path, indexes) == query(database, indexes)
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        query(path, f"INSERT INTO resource ({columns}) VALUES ({values.replace('7', '8', 1)})", "rw")
 
 
 async def test_a_newer_database_is_refused_and_left_as_it_is(database: Path) -> None:

@@ -1,0 +1,23 @@
+"""The key of resources is an index, which a first load builds at its end.
+
+Revision ID: 0006
+Revises: 0005
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    # They stand in the way of a table that is made anew; every start makes them as they should be.
+    for view in sa.inspect(connection).get_view_names():
+        connection.execute(sa.text(f'DROP VIEW "{view}"'))
+    with op.batch_alter_table("resource", schema=None) as batch_op:
+        batch_op.drop_constraint("resource_by_key", type_="unique")
+    op.create_index("resource_by_key", "resource", ["source", "type", "id"], unique=True)
