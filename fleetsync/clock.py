@@ -1,6 +1,5 @@
 """EDGE: time and chance. Nothing else reads a clock, waits, or throws dice."""
 
-import asyncio
 import contextlib
 import datetime
 import random
@@ -48,10 +47,14 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait at least `seconds`."""
+        import asyncio  # late: who only asks for the time, as `query` does, needs no event loop
+
         await asyncio.sleep(max(0.0, seconds))
 
     def timeout(self, seconds: float | None) -> "contextlib.AbstractAsyncContextManager[object]":
         """Return a context that raises TimeoutError after `seconds`."""
+        import asyncio  # late: as above
+
         return asyncio.timeout(seconds)
 
     def jitter(self) -> float:

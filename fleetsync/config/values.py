@@ -1,7 +1,6 @@
 """What a key takes. A reader is given what TOML holds and returns what we use, or says what it must be."""
 
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar, get_args, get_origin
@@ -129,6 +128,8 @@ def as_certificates(folder: Path) -> Reader[Path]:
     """Return a reader of paths of PEM files that hold at least one certificate."""
 
     def read(value: object) -> Path:
+        import ssl  # late: few configurations name one, and every command reads its own
+
         path = folder / as_text(value)
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)

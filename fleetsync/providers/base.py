@@ -4,7 +4,7 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -192,9 +192,25 @@ def load(kind: str) -> Provider:
     return provider
 
 
-def all_kinds() -> dict[str, Kind]:
+class _Kinds(Mapping[str, Kind]):
+    """Kinds by name; the code of one is loaded when it is asked for."""
+
+    def __getitem__(self, name: str) -> Kind:
+        try:
+            return load(name).kind
+        except LookupError as error:
+            raise KeyError(name) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(kinds())
+
+    def __len__(self) -> int:
+        return len(kinds())
+
+
+def all_kinds() -> Mapping[str, Kind]:
     """Return every kind of service that there is a provider for, by name."""
-    return {name: load(name).kind for name in kinds()}
+    return _Kinds()
 
 
 @functools.cache
