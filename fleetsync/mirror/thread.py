@@ -28,6 +28,7 @@ class WriterThread(aiosqlite.Connection):
         # Transactions begin where we say so, not where the driver guesses.
         connector = partial(sqlite3.connect, path, check_same_thread=False, isolation_level=None)
         super().__init__(connector, _ROWS_AT_ONCE)
+        self._path = path
         self._thread.daemon = True  # a file system that hangs does not keep the process
         self._ended: asyncio.Future[None] | None = None
 
@@ -38,8 +39,11 @@ class WriterThread(aiosqlite.Connection):
 
     async def run(self, function: Callable[[], T]) -> T:
         """Return what `function` returns; it comes to its end whoever is cancelled."""
-        done: T = await to_its_end(self._execute(function))  # type: ignore[no-untyped-call]  # aiosqlite's own
-        return done
+        if self._connection is None:
+            raise ValueError(f"the connection to {self._path} is closed")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((done, function))
+        return await to_its_end(done)
 
     def stop(self) -> asyncio.Future[None] | None:
         """Let the thread end; aiosqlite does that by itself where the connection cannot be made."""

@@ -16,9 +16,11 @@ async def to_its_end(work: Awaitable[T]) -> T:
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.wait({task})
+            await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
+        except BaseException:  # noqa: BLE001 - it is raised below
+            break
     done = task.result()
     if cancelled is not None:
         raise cancelled

@@ -40,10 +40,10 @@ TINY = Size(
 """What scenarios are played with, again and again, once for every crash."""
 
 BRIEF = Size(
-    places=(1, 1, 1, 2),
-    devices=(4, 9),
+    places=(1, 1, 1, 1, 2),
+    devices=(3, 7),
     intervals_s=(240, 300),
-    mischief_s=(700.0, 1600.0),
+    mischief_s=(500.0, 1200.0),
     sorts=2,
     by_chance=1,
     operate_s=200.0,
@@ -51,9 +51,9 @@ BRIEF = Size(
 )
 HOURS = Size(
     places=(1, 2, 2, 3),
-    devices=(8, 40),
+    devices=(8, 30),
     intervals_s=(120, 300, 300, 900),
-    mischief_s=(1.0 * _HOUR_S, 3.0 * _HOUR_S),
+    mischief_s=(1.0 * _HOUR_S, 2.0 * _HOUR_S),
     sorts=3,
     by_chance=4,
     operate_s=300.0,
@@ -61,9 +61,9 @@ HOURS = Size(
 )
 DAYS = Size(
     places=(0,),
-    devices=(8, 24),
+    devices=(6, 16),
     intervals_s=(1800, 3600),
-    mischief_s=(20.0 * _HOUR_S, 40.0 * _HOUR_S),
+    mischief_s=(14.0 * _HOUR_S, 28.0 * _HOUR_S),
     sorts=12,
     by_chance=12,
     operate_s=1800.0,
