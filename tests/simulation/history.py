@@ -10,6 +10,7 @@ import base64
 import shutil
 import signal
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class History:
             if converged_s is not None:
                 self._expect_nothing_new()
             self._stop()
+        except Exception as error:  # noqa: BLE001 - it is the seed that finds it again, whatever it is
+            world.verdicts.blame("the simulation", f"{error!r}: {traceback.format_exc()}")
         finally:
             if world.process is not None:
                 world.bury()

@@ -84,7 +84,8 @@ class Hub(Place):
         state.watch_all(at=self.now())
 
         def end() -> None:
-            state.configurations.remove("fights")
+            if state.configurations.get("fights") is not None:  # of two fights the first one's end is that of both
+                state.configurations.remove("fights")
 
         return end
 
