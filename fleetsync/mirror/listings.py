@@ -66,6 +66,15 @@ _WHOLE = (
     .order_by(listing.c.id.desc())
     .limit(1)
 )
+_OPEN = (
+    select(listing)
+    .where(listing.c.source == bindparam("source"), listing.c.type == bindparam("type"), listing.c.state == "open")
+    .order_by(listing.c.id.desc())
+)
+_BEGIN = insert(listing)
+_STAND = update(listing).where(listing.c.id == bindparam("b_id"))
+_SEEN = select(seen.c.chunk, seen.c.bits).where(seen.c.listing == bindparam("listing"))
+_FORGET_SEEN = delete(seen).where(seen.c.listing == bindparam("b_listing"))
 _INTERRUPTED = "the process ended in the middle of it"
 
 
@@ -146,11 +155,7 @@ class Listings:
     async def begin(self, source: str, spec: TypeSpec, cycle: CycleId) -> Listing:
         """Return a listing to go on with: the one that was cut short, while its cursor lives, else a new one."""
         async with self._writer.transaction() as transaction:
-            left = await transaction.rows(
-                select(listing)
-                .where(listing.c.source == source, listing.c.type == spec.type, listing.c.state == "open")
-                .order_by(listing.c.id.desc())
-            )
+            left = await transaction.rows(_OPEN, {"source": source, "type": spec.type})
             for row in left:
                 if row is left[0] and self._is_alive(row):
                     return await self._resumed(transaction, row, spec, cycle)
@@ -158,7 +163,7 @@ class Listings:
             await transaction.do(self._late.postpone)
             at = self._clock.now()
             values = {"source": source, "type": spec.type, "cycle": cycle, "started_at": at, "state": "open"}
-            id = ListingId(await transaction.insert(insert(listing), values))
+            id = ListingId(await transaction.insert(_BEGIN, values))
             return Listing(id=id, source=source, spec=spec, cycle=cycle, started_at=at)
 
     def _is_alive(self, row: Any) -> bool:
@@ -166,8 +171,8 @@ class Listings:
 
     async def _resumed(self, transaction: Transaction, row: Any, spec: TypeSpec, cycle: CycleId) -> Listing:
         on = {"resumed": True, "resumed_from": row.pages, "cut_by": row.error or _INTERRUPTED, "error": None}
-        await transaction.run(update(listing).where(listing.c.id == row.id).values(**on, cycle=cycle))
-        chunks = await transaction.rows(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == row.id))
+        await transaction.run(_STAND, {"b_id": row.id, **on, "cycle": cycle})
+        chunks = await transaction.rows(_SEEN, {"listing": row.id})
         return Listing(
             id=ListingId(row.id),
             source=row.source,
@@ -247,7 +252,7 @@ class Listings:
             "cursor_at": scope.at,
             "ended": going.ended,
         }
-        on.run(update(listing).where(listing.c.id == going.id).values(values))
+        on.run(_STAND, {"b_id": going.id, **values})
 
     def _compare(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> None:
         """Write what differs from what is stored; most of it does not, and is not looked into."""
@@ -353,7 +358,7 @@ class Listings:
         """Say what cut a listing short that is to be gone on with."""
         async with self._writer.transaction() as transaction:
             await transaction.do(self._late.build)
-            await transaction.run(update(listing).where(listing.c.id == going.id).values(error=error))
+            await transaction.run(_STAND, {"b_id": going.id, "error": error})
 
     async def refuse(self, going: Listing, showing: Showing, error: str) -> None:
         """Close a listing that is not believed because of how many rows it did not show: it marks nothing."""
@@ -458,12 +463,9 @@ class Listings:
         self, transaction: Transaction, id: ListingId, state: str, error: str | None, **more: int | None
     ) -> None:
         await transaction.do(self._late.build)
-        await transaction.run(
-            update(listing)
-            .where(listing.c.id == id)
-            .values(state=state, error=error, finished_at=self._clock.now(), cursor=None, cursor_at=None, **more)
-        )
-        await transaction.run(delete(seen).where(seen.c.listing == id))
+        ended = {"state": state, "error": error, "finished_at": self._clock.now(), "cursor": None, "cursor_at": None}
+        await transaction.run(_STAND, {"b_id": id, **ended, **more})
+        await transaction.run(_FORGET_SEEN, {"b_listing": id})
 
 
 def _compared(batch: Batch, positions: Iterable[int], stored: Mapping[str, Stored]) -> tuple[list[int], list[int]]:
