@@ -45,7 +45,7 @@ class Arm(Place):
             arm_listen=f"127.0.0.1:{self.port}",
             kinds=(self.kind,),
             sphere_devices=self.fleet_size(),
-            arm_page_size=5 if self.is_small else random.choice((3, 4, 7, 100)),
+            arm_page_size=5 if self.is_small else random.choice((2, 3, 5, 100)),
             arm_link_size=random.choice((0, 3050)),
             arm_rate=random.choice(("none", "documented", "2/s burst 12")),
             arm_retry_after=random.choice(("1", "17")),

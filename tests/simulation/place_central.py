@@ -37,7 +37,7 @@ class Central(Place):
 
     def make_cloud(self, now: Callable[[], float]) -> Cloud:
         random = self.random
-        self.page_size = 3 if self.is_small else random.choice((3, 5, 8, 100))
+        self.page_size = 3 if self.is_small else random.choice((2, 3, 5, 100))
         self.has_token = random.random() < 0.7
         self._ids = Ids(odd=_ODD)
         options = Options(

@@ -48,7 +48,7 @@ class Hub(Place):
             hub_listen=f"127.0.0.1:{self.port}",
             kinds=("iot-hub",),
             hub_devices=self.fleet_size(),
-            hub_page_size=3 if self.is_small else random.choice((3, 4, 7, 100)),
+            hub_page_size=3 if self.is_small else random.choice((2, 3, 5, 100)),
             hub_tier=random.choice(("none", "none", "S1")),
             index_lag_s=self.longest_lag_s,
             seed=random.randrange(1 << 30),

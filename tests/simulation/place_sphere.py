@@ -33,7 +33,7 @@ class Sphere(Place):
             sphere_listen=f"127.0.0.1:{self.port}",
             kinds=(self.kind,),
             sphere_devices=self.fleet_size(),
-            sphere_page_size=3 if self.is_small else random.choice((3, 4, 7, 100)),
+            sphere_page_size=3 if self.is_small else random.choice((2, 3, 5, 100)),
             sphere_rate=random.choice(("none", "5/s burst 20")),
             sphere_operation_s=random.choice((1.0, 6.0, 90.0)),
             sphere_fail_share=0.0 if self.is_small else 0.1,
