@@ -80,7 +80,7 @@ def make(invocation: Invocation, names: Iterable[str]) -> Plans:
                 continue
             longest_s = longest_ages_s(settings)
             planner = Planner(unconnected(one), one, declarations, at=clock.now(), ages_s=ages_s, longest_s=longest_s)
-            planned = planner.plan(selection)
+            planned = planner.plan(selection, asked=True)
             stocks = forecasts.stocks_of(reader, one)
             held = tuple(
                 HeldDeclaration(name=each.declaration, file=files[each.declaration], error=each.error)

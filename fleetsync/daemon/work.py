@@ -215,7 +215,7 @@ class Work:
             raise NotYetError(f"source {name} is paused: `fleetsync resume {name}` lets it go on")
         async with turn.taken():
             job.circuit.probe_now()
-            done = await Cycle(job, write=write, reviewed=reviewed).run()
+            done = await Cycle(job, write=write, asked=write, reviewed=reviewed).run()
             if turn.is_ending:
                 return _cut_short(name, done)
             if self._ended is not None:

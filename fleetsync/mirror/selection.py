@@ -14,6 +14,7 @@ from fleetsync.core.declaration import Declaration
 from fleetsync.core.model import ETag, Part, Resource, ResourceType
 from fleetsync.core.path import render
 from fleetsync.core.plan import Leaf, Result
+from fleetsync.core.rejection import Rejected, is_rejection
 from fleetsync.core.sql_text import fault_in, quoted_names, reads_elsewhere
 from fleetsync.errors import MirrorError, TooLongError, UsageError
 from fleetsync.mirror.reader import Reader
@@ -39,9 +40,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a resource: `writes` that were carried out, newest first, and what it was seen to be since."""
+    """What was done to a resource: `writes` that were carried out, newest first, and what it was seen to be since.
+
+    `rejected` are, by part, those that the service rejected since it last carried one out, newest first.
+    """
 
     writes: Sequence[Written]
+    rejected: Mapping[Part, Sequence[Rejected]]
     drift: Mapping[str, tuple[str | None, Standing]]
     """Of what was not as declared when that was last looked at: its value and how long, by path as it is rendered."""
 
@@ -153,22 +158,35 @@ class Selection:
         return None
 
     def pasts(self, source: str, type: ResourceType, ids: Sequence[str]) -> dict[str, Past]:
-        """Return what was done to those of these resources that a write of ours was carried out on; 500 ids at most."""
+        """Return what was done to those of these resources that we wrote to, or tried to; 500 ids at most."""
         marks = ", ".join("?" * len(ids))
         where = f"source = ? AND type = ? AND resource_id IN ({marks})"
-        taken = ", ".join(f"'{result.value}'" for result in CARRIED_OUT)
+        told = ", ".join(f"'{result.value}'" for result in (*CARRIED_OUT, Result.REJECTED, Result.FAILED))
         key = (source, type, *ids)
         writes: dict[str, list[Written]] = {}
-        sql = f"SELECT resource_id, started_at, patch, outcome FROM write WHERE {where} AND outcome IN ({taken})"
-        for id, at, patch, outcome in self._reader.rows(f"{sql} ORDER BY id DESC", key):
-            one = Written(at=_instant(at), patch=msgspec.json.decode(patch), result=Result(outcome))
-            writes.setdefault(id, []).append(one)
+        rejected: dict[str, dict[Part, list[Rejected]]] = {}
+        carried_out: set[tuple[str, str]] = set()
+        sql = f"SELECT resource_id, part, started_at, patch, status, outcome FROM write WHERE {where}"
+        for id, part, at, patch, status, outcome in self._reader.rows(
+            f"{sql} AND outcome IN ({told}) ORDER BY id DESC", key
+        ):
+            result = Result(outcome)
+            if result in CARRIED_OUT:
+                one = Written(at=_instant(at), patch=msgspec.json.decode(patch), result=result)
+                writes.setdefault(id, []).append(one)
+                carried_out.add((id, part))
+            elif is_rejection(result, status) and (id, part) not in carried_out:
+                refusal = Rejected(at=_instant(at), patch=patch, status=status, result=result)
+                rejected.setdefault(id, {}).setdefault(Part(part), []).append(refusal)
         drift: dict[str, dict[str, tuple[str | None, Standing]]] = {}
         sql = f"SELECT resource_id, path, actual, since, COALESCE(moved_at, since) FROM drift_leaf WHERE {where}"
         for id, path, actual, at, moved_at in self._reader.rows(sql, key) if writes else ():
             standing = Standing(since=_instant(at), moved_at=_instant(moved_at))
             drift.setdefault(id, {})[path] = actual, standing
-        return {id: Past(writes=found, drift=drift.get(id, {})) for id, found in writes.items()}
+        return {
+            id: Past(writes=writes.get(id, ()), rejected=rejected.get(id, {}), drift=drift.get(id, {}))
+            for id in writes.keys() | rejected.keys()
+        }
 
     def known(self, source: str) -> int:
         """Return how many resources a source is known to have, by its last complete listings.

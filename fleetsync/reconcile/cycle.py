@@ -128,11 +128,15 @@ class _Start:
 
 
 class Cycle:
-    """One cycle. `write` says whether it applies its plan; `reviewed` is a plan from a file, applied instead."""
+    """One cycle. `write` says whether it applies its plan; `reviewed` is a plan from a file, applied instead.
 
-    def __init__(self, job: Job, *, write: bool, reviewed: Reviewed | None = None) -> None:
+    `asked` says that a person wants the writes: also those that the service rejected a short while ago.
+    """
+
+    def __init__(self, job: Job, *, write: bool, asked: bool = False, reviewed: Reviewed | None = None) -> None:
         self._job = job
         self._write = write
+        self._asked = asked
         self._reviewed = reviewed
         self._counts = Counts()
         self._listed: set[ResourceType] = set()
@@ -194,7 +198,7 @@ class Cycle:
         await job.mirror.wishes.declare(job.declarations, cycle, job.source.name)
         wanted = await self._in_thread(lambda planner, selection: planner.wanting_details(selection))
         await self._read_details(wanted, cycle)
-        done.plan = await self._plan()
+        done.plan = await self._plan(asked=self._asked)
         self._counts.planned = len(done.plan.changes)
         if self._write:
             await self._apply(cycle, done)
@@ -269,10 +273,12 @@ class Cycle:
                     raise
                 self._troubles.append(Trouble(error=error, type=type))
 
-    async def _plan(self) -> Plan:
+    async def _plan(self, *, asked: bool = False) -> Plan:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
         job = self._job
-        planned: Planned = await self._in_thread(lambda planner, selection: planner.plan(selection, self._listed))
+        planned: Planned = await self._in_thread(
+            lambda planner, selection: planner.plan(selection, self._listed, asked=asked)
+        )
         _say_turned(
             job.source.name, await job.mirror.wishes.evaluate(job.source.name, planned.selected, planned.plan.drift)
         )

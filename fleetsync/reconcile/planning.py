@@ -19,7 +19,7 @@ from fleetsync.mirror.scan import Scanned
 from fleetsync.mirror.selection import Row, Selection
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.base import Source, Target
-from fleetsync.reconcile.contests import Contests
+from fleetsync.reconcile.contests import Contests, Told
 from fleetsync.reconcile.details import WantedDetail
 from fleetsync.reconcile.spooled import Changes, Contradictions, Drifts, WantedDetails
 
@@ -60,14 +60,15 @@ class Planner:
         # What the selectors selected for the plan, for who asks for details afterwards: they are not run twice.
         self._planned: dict[ResourceType, _Claims] = {}
 
-    def plan(self, selection: Selection, listed: Set[ResourceType] | None = None) -> Planned:
+    def plan(self, selection: Selection, listed: Set[ResourceType] | None = None, *, asked: bool) -> Planned:
         """Return the plan; at the same time the same mirror and declarations give the same plan.
 
-        It changes resources of `listed` types, None for all; what drifts of the others it says as well.
+        It changes resources of `listed` types, None for all; what drifts of the others it says as well. Where a person
+        `asked` for it, what the service rejected a short while ago is in it, too.
         """
         target = self._source if isinstance(self._source, Target) else None
         contests = None if target is None else Contests(target, self._settings, selection, self._at)
-        draft = _Draft(self._source, self._settings, listed, target, contests)
+        draft = _Draft(self._source, self._settings, listed, target, contests, asked)
         selected: list[Selected] = []
         for spec in self._specs():
             declarations = in_force(self._declarations, self._source.name, spec.type)
@@ -199,6 +200,7 @@ class _Draft(msgspec.Struct):
     target: Target | None
     contests: Contests | None
     """Both None where nothing can be written."""
+    asked: bool
     waiting: list[_Wanted] = msgspec.field(default_factory=list)
     """Resources of one type: what was done to them before, the mirror is asked for many at once."""
     changes: Changes = msgspec.field(default_factory=Changes)
@@ -241,11 +243,11 @@ class _Draft(msgspec.Struct):
     def decide(self) -> None:
         """Take what waits into the plan, but for the leaves that somebody else keeps changing back."""
         changes = [(change, one.resource) for one in self.waiting for change in one.changes]
-        contested = iter(self.contests.among(changes) if self.contests is not None else ())
+        told = iter(self.contests.told(changes) if self.contests is not None else ())
         for one in self.waiting:
             drift = one.drift
             for change in one.changes:
-                drift += self._changed(change, one.resource, next(contested))
+                drift += self._changed(change, one.resource, next(told))
             for leaf in sorted(drift, key=lambda one: one.leaf.path):
                 self.drift.put(leaf)
             self.drifting.update({name for leaf in drift for name in leaf.leaf.declarations})
@@ -284,21 +286,24 @@ class _Draft(msgspec.Struct):
         drift += (Drift(key=key, leaf=leaf, state=DriftState.HELD, by=held) for leaf in known)
         return None
 
-    def _changed(self, change: Change, resource: Resource, contested: Mapping[Path, str]) -> Iterator[Drift]:
+    def _changed(self, change: Change, resource: Resource, told: Told) -> Iterator[Drift]:
         """Take a change into the plan, but for what is contested and what the service is known not to take."""
+        contested = told.contested
         for leaf in change.leaves:
             if leaf.path in contested:
                 yield Drift(key=change.key, leaf=leaf, state=DriftState.CONTESTED, by=contested[leaf.path])
         change = replace(change, leaves=tuple(leaf for leaf in change.leaves if leaf.path not in contested))
         objections = self.target.objections(change, resource) if self.target is not None else ()
         refused = {one.path: one for one in objections}
+        wanted = replace(change, leaves=tuple(leaf for leaf in change.leaves if leaf.path not in refused))
+        rests = self.contests.resting(wanted, told) if self.contests is not None else None
         for leaf in change.leaves:
             one = refused.get(leaf.path)
-            state, by = (DriftState.PENDING, None) if one is None else (one.state, one.by)
+            state, by = (DriftState.PENDING, rests) if one is None else (one.state, one.by)
             yield Drift(key=change.key, leaf=leaf, state=state, by=by)
-        leaves = tuple(leaf for leaf in change.leaves if leaf.path not in refused)
-        if leaves and (self.listed is None or change.key.type in self.listed):
-            self.changes.put(replace(change, leaves=leaves))
+        is_listed = self.listed is None or change.key.type in self.listed
+        if wanted.leaves and is_listed and (rests is None or self.asked):
+            self.changes.put(wanted)
 
     def plan(self, basis: str, known: int) -> Plan:
         """Return the plan."""

@@ -122,11 +122,11 @@ class Rig:
             longest_s=self.longest_s,
         )
 
-    async def cycle(self, *, write: bool = False, reviewed: Reviewed | None = None) -> Done:
+    async def cycle(self, *, write: bool = False, asked: bool = True, reviewed: Reviewed | None = None) -> Done:
         """Run one cycle, as a person asks for it; an hour passes nowhere, but a minute before each."""
         await self.clock.advance(60)
         self.circuit.probe_now()
-        return await self.clock.run(Cycle(self.job(), write=write, reviewed=reviewed).run())
+        return await self.clock.run(Cycle(self.job(), write=write, asked=asked, reviewed=reviewed).run())
 
     def limit(self, **limits: Any) -> None:
         """Change the safety limits."""

@@ -33,7 +33,7 @@ def ahead_of(rig: Rig) -> tuple[Forecast, Forecast]:
         planner = Planner(
             unconnected(source), source, rig.declarations, at=rig.clock.now(), ages_s=ages_s, longest_s=rig.longest_s
         )
-        plan, stocks = planner.plan(selection).plan, forecasts.stocks_of(reader, source)
+        plan, stocks = planner.plan(selection, asked=True).plan, forecasts.stocks_of(reader, source)
         details = forecasts.details(source, planner, selection, stocks)
         return forecasts.writing(source, plan, stocks), forecasts.listing(source, stocks, details)
 

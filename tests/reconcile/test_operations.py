@@ -202,6 +202,14 @@ async def test_a_failed_operation_is_reported_in_the_services_own_words(house: H
     assert house.underway() == []
 
 
+async def test_a_write_whose_operation_failed_is_not_begun_again_in_every_cycle(house: House) -> None:
+    house.service.ending = lambda _: "failed"
+    for waits_s, moves in ((0, 3), (600, 3), (3600, 6), (3600, 6), (3600, 9)):
+        await house.clock.advance(waits_s)
+        await house.cycle()
+        assert len(house.service.moves) == moves
+
+
 async def test_an_operation_that_ends_with_errors_and_did_it_is_applied_with_its_errors(house: House) -> None:
     house.service.ending = lambda _: "half"
     done = await house.cycle()
