@@ -7,7 +7,6 @@ became slow for reasons of its own.
 """
 
 import math
-from statistics import median
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -45,6 +44,12 @@ def observed(latency: Latency, took_s: float, *, now_s: float) -> Latency:
         return now
     step = min(_LARGEST_STEP, 1 - math.exp(-max(0.0, now_s - latency.at_s) / FOLLOWS_S))
     return replace(now, baseline_s=latency.baseline_s + step * (median(recent_s) - latency.baseline_s))
+
+
+def median(values: tuple[float, ...]) -> float:
+    """Return the middle of some values, or what is between the two in the middle."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def is_rising(latency: Latency) -> bool:

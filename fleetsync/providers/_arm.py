@@ -274,8 +274,7 @@ def author_of(resource: Resource) -> str | None:
 
 
 def _listed(response: Response) -> Listed:
-    body = Response(status=response.status, headers=response.headers, body=parsable(response.body))
-    found = body.decode(_List)
+    found = response.decode(_List, parsable(response.body))
     return Listed(items=tuple(bytes(raw) for raw in found.value), next=found.next_link or None)
 
 

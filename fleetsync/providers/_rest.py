@@ -3,18 +3,18 @@
 import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from fleetsync.core.document import content_of
+from fleetsync.core.document import content_of, parsable
 from fleetsync.core.model import Cursor, ETag, Page, Resource, ResourceKey, Unreadable
 from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
+T = TypeVar("T")
 Read = Callable[[bytes], Resource | Unreadable]
 
 _TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
@@ -91,9 +91,21 @@ def unread_page(ids: Sequence[str], documents: Sequence[bytes], read: Read, foll
     return Page.unread(ids, documents, read, Cursor(following) if following else None)
 
 
-def decoded(response: Response, body: bytes, shape: type[S]) -> S:
-    """Return the body of an answer, made parsable, as `shape`; errors as of `Response.decode`."""
-    return replace(response, body=body).decode(shape)
+def decoded(response: Response, shape: type[S], other: type[T]) -> tuple[S, T]:
+    """Return the body of an answer in two shapes; where it cannot be read, both are of the body made parsable.
+
+    To read it costs less than to look for what would have to be mended.
+
+    Raises:
+        InvalidResponseError: as of `Response.decode`.
+    """
+    try:
+        return response.decode(shape), response.decode(other)
+    except InvalidResponseError:
+        body = parsable(response.body)
+        if body is response.body:
+            raise
+        return response.decode(shape, body), response.decode(other, body)
 
 
 def text(document: Mapping[str, Any], name: str) -> str | None:

@@ -240,13 +240,11 @@ class IotCentral(Target):
         sized = f"&maxpagesize={_PAGE_SIZE}" if place.sized and self._version == PREVIEW else ""
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
-        body = parsable(response.body)
-        answer = decoded(response, body, _List)
+        answer, names = decoded(response, _List, place.names)
         documents = list(map(bytes, answer.value))
         if place.secrets:
             return page_of([_read(place, document) for document in documents], answer.nextLink)
-        ids = [one.id for one in decoded(response, body, place.names).value]
-        return unread_page(ids, documents, partial(_read, place), answer.nextLink)
+        return unread_page([one.id for one in names.value], documents, partial(_read, place), answer.nextLink)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""

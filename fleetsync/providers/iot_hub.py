@@ -17,7 +17,7 @@ https://learn.microsoft.com/rest/api/iothub/service and the traffic that public 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -314,7 +314,9 @@ class IotHub(Target):
         if type != DEVICE:
             return None
         # Without the right to it the hub answers 401, whatever else one may ask for.
-        response = await self._http.send(replace(self._get("/statistics/devices", "registry"), is_extra=True))
+        response = await self._http.send(
+            msgspec.structs.replace(self._get("/statistics/devices", "registry"), is_extra=True)
+        )
         return response.decode(_Statistics).total_device_count
 
     async def detail(self, key: ResourceKey, part: Part) -> Detail:
@@ -454,14 +456,13 @@ def _incarnation(key: ResourceKey, response: Response) -> Detail:
 
 
 def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], following: str | None = None) -> Page:
-    documents = decoded(response, parsable(response.body), list[msgspec.Raw])
+    documents = response.decode(list[msgspec.Raw], parsable(response.body))
     return page_of([read(bytes(raw)) for raw in documents], following)
 
 
 def _page_of_devices(response: Response, following: str | None) -> Page:
-    body = parsable(response.body)
-    ids = [one.device_id for one in decoded(response, body, list[_Named])]
-    return unread_page(ids, list(map(bytes, decoded(response, body, list[msgspec.Raw]))), _read_twin, following)
+    names, documents = decoded(response, list[_Named], list[msgspec.Raw])
+    return unread_page([one.device_id for one in names], list(map(bytes, documents)), _read_twin, following)
 
 
 def _read_twin(document: bytes) -> Resource | Unreadable:

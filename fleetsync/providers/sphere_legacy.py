@@ -21,7 +21,7 @@ https://learn.microsoft.com/rest/api/azure-sphere/
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -286,7 +286,7 @@ class SphereLegacy(Target):
             AuthError: it is not; the message names those that are.
         """
         response = await self._http.send(Request(method="GET", url=self._tenants, operation="read"))
-        tenants = replace(response, body=parsable(response.body)).decode(list[_Tenant])
+        tenants = response.decode(list[_Tenant], parsable(response.body))
         if self._tenant not in {one.Id.lower() for one in tenants}:
             names = ", ".join(shown(f"{one.Id} {one.Name or ''}".strip()) for one in tenants) or "none"
             raise AuthError(f"tenant {self._tenant} is none of those that this identity has a role in: {names}")
@@ -377,7 +377,7 @@ class SphereLegacy(Target):
         headers = {} if token is None else {"Sphere-Continuation": token}
         url = f"{self._base}/{path}?maxPageSize={_PAGE_SIZE}"
         response = await self._http.send(Request(method="GET", url=url, operation="read", headers=headers))
-        answer = replace(response, body=parsable(response.body)).decode(_List)
+        answer = response.decode(_List, parsable(response.body))
         following = answer.ContinuationToken
         if following and _TOKEN.fullmatch(following) is None:
             raise InvalidResponseError("a continuation token that no header can carry", status=response.status)

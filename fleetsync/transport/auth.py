@@ -3,8 +3,9 @@
 import datetime
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from fleetsync.errors import AuthError
 from fleetsync.transport.http import Http, Request, Response

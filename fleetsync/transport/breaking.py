@@ -3,11 +3,10 @@
 import asyncio
 import datetime
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
-import msgspec
+from msgspec.structs import replace
 
 from fleetsync.clock import Clock
 from fleetsync.core.breaker import (
@@ -68,7 +67,7 @@ class Circuit:
     def probe_now(self) -> None:
         """Let the next request go out: a person asks."""
         if self._breaker.is_open:
-            self._breaker = msgspec.structs.replace(self._breaker, open_until_s=self._clock.monotonic_s())
+            self._breaker = replace(self._breaker, open_until_s=self._clock.monotonic_s())
 
     async def admit(self) -> bool:
         """Let somebody send a request; return whether it is the probe. Then `end_probe` has to follow.

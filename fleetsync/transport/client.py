@@ -108,7 +108,7 @@ class Client:
                 f"{request.method} was not sent: its address leads to {_host(request.url)} instead of {self._origin}"
             )
         for name, value in request.headers.items():
-            if not _SENDABLE.fullmatch(value):
+            if not (value.isascii() and value.isprintable()) and not _SENDABLE.fullmatch(value):
                 raise RejectedError(f"{_name(request)}: the header {name} holds a character that cannot be sent")
 
     async def _exchange(self, request: Request, departure: Departure) -> Response:
@@ -126,15 +126,17 @@ class Client:
             return Response(status=answer.status, headers=headers, body=body, took_s=took_s)
 
     async def _read(self, request: Request, answer: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         async for piece in answer.content.iter_any():
-            body += piece
-            if len(body) > self._max_bytes:
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._max_bytes:
                 answer.close()  # what is still to come is not wanted, nor is the connection
                 raise InvalidResponseError(
                     f"{_name(request)}: the answer is larger than {self._max_bytes} bytes", status=answer.status
                 )
-        return bytes(body)
+        return b"".join(pieces)
 
 
 def _may_be_a_device_s(response: Response) -> bool:
@@ -196,7 +198,7 @@ def _name(request: Request) -> str:
 
 def _text(value: str) -> str:
     """Return a header's value as text that can be stored: the library lets bytes through that are no UTF-8."""
-    return value.encode(errors="surrogateescape").decode(errors="replace")
+    return value if value.isascii() else value.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _host(url: str) -> str:

@@ -1,7 +1,6 @@
 """Requests and answers, and what everything that sends them looks like."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -13,8 +12,7 @@ T = TypeVar("T")
 _READS = frozenset({"GET", "HEAD"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
     `url` is absolute and percent-encoded; it is sent byte for byte. `operation` is the class that the rate limiter
@@ -29,13 +27,13 @@ class Request:
     method: str
     url: str
     operation: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes | None = None
     is_relayed: bool = False
     is_extra: bool = False
     safe: bool | None = None
-    check: Callable[[], None] | None = field(default=None, compare=False, repr=False)
-    departs: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    check: Callable[[], None] | None = None
+    departs: Callable[[], None] | None = None
 
     @property
     def is_safe(self) -> bool:
@@ -43,8 +41,7 @@ class Request:
         return self.method in _READS if self.safe is None else self.safe
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(msgspec.Struct, frozen=True, kw_only=True):
     """One 2xx answer, read to its end. Header names are lower case.
 
     `took_s` is how long its first byte came after the request was on the wire, None where that was not measured: what
@@ -61,14 +58,14 @@ class Response:
         """Return what the service's support asks for."""
         return self.headers.get("x-ms-request-id") or self.headers.get("x-ms-correlation-request-id")
 
-    def decode(self, shape: type[T]) -> T:
-        """Return the body as `shape`.
+    def decode(self, shape: type[T], body: bytes | None = None) -> T:
+        """Return the body, or another form of it, as `shape`.
 
         Raises:
             InvalidResponseError: it is no JSON, or lacks what `shape` promises. Absent is not empty.
         """
         try:
-            return msgspec.json.decode(self.body, type=shape)
+            return msgspec.json.decode(self.body if body is None else body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason = str(error)[:200]
             raise InvalidResponseError(

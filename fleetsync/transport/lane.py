@@ -1,8 +1,6 @@
 """One operation class: the gate that it goes through, what is counted of it, and how long its answers take."""
 
-import contextlib
 from collections import deque
-from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -51,14 +49,12 @@ class Lane:
         self._heeded_s = float("-inf")
         self._seconds: deque[tuple[int, int]] = deque(maxlen=_MINUTE_S)
 
-    @contextlib.contextmanager
-    def queueing(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Count somebody who waits, for the block."""
         self.waiting += 1
-        try:
-            yield
-        finally:
-            self.waiting -= 1
+
+    def __exit__(self, *_error: object) -> None:
+        self.waiting -= 1
 
     def note(self, ticket: Ticket) -> None:
         """Count a request that leaves."""

@@ -1,9 +1,9 @@
 """The layer that waits for the rate, and what waiting and sending cost a source."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from fleetsync.errors import QuotaSpentError, ServerFaultError, ThrottledError
 from fleetsync.transport.http import Http, Request, Response
@@ -26,7 +26,7 @@ def urgency_of(request: Request) -> Urgency:
 
 
 class Meter:
-    """What one source's requests cost so far; several sources may share a limiter.
+    """What one source's requests cost so far; several sources may share a limiter. A block of it is one that waits.
 
     `waited_s` is how long at least one of them waited for the rate: many that wait at once wait once. `at_once` is how
     many should be at work: those whose requests are on their way, and a few to take what the rate gives next. So their
@@ -60,39 +60,55 @@ class Meter:
         self._departed.clear()
         await self._departed.wait()
 
-    @contextlib.contextmanager
-    def sending(self) -> Iterator[Callable[[], None]]:
+    def sending(self) -> "_Sending":
         """Count a request that is sent in the block, from when what this gives is called as on its way."""
         self.requests += 1
-        departures = 0
+        return _Sending(self)
 
-        def departs() -> None:
-            nonlocal departures
-            departures += 1
-            self._on_their_way += 1
-            self._departed.set()
+    def departs(self) -> None:
+        """Take note that a request is on its way."""
+        self._on_their_way += 1
+        self._departed.set()
 
-        try:
-            yield departs
-        finally:
-            self._on_their_way -= departures
+    def arrives(self) -> None:
+        """Take note that it is not any more."""
+        self._on_their_way -= 1
 
     async def keep(self) -> None:
         """Store what was learned and spent, if anything changed."""
         await self.limiter.keep()
 
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Count the block as waiting."""
         if not self._waiting:
             self._since_s = self.limiter.clock.monotonic_s()
         self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._waited_s += self.limiter.clock.monotonic_s() - self._since_s
+
+    def __exit__(self, *_error: object) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            self._waited_s += self.limiter.clock.monotonic_s() - self._since_s
+
+
+class _Sending:
+    """One request that is sent, as often as it leaves: it may do so twice."""
+
+    __slots__ = ("_departures", "_meter")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._departures = 0
+
+    def __enter__(self) -> Callable[[], None]:
+        return self._departs
+
+    def __exit__(self, *_error: object) -> None:
+        for _ in range(self._departures):
+            self._meter.arrives()
+
+    def _departs(self) -> None:
+        self._departures += 1
+        self._meter.departs()
 
 
 class Limited:
@@ -109,7 +125,7 @@ class Limited:
         Raises:
             SourceError: as the layer below, which also has the say on what `ThrottledError` is.
         """
-        with self._meter.waiting():
+        with self._meter:
             ticket = await self._limiter.admit(request.operation, urgency_of(request))
         if request.check is not None:
             request.check()

@@ -130,7 +130,7 @@ class Limiter:
                 nothing was sent.
         """
         lane = self._lanes[operation]
-        with lane.queueing():
+        with lane:
             while True:
                 await self._wait_for_day(operation)
                 await lane.gate.pass_through(urgency.value)

@@ -1,6 +1,7 @@
 """Where requests may go: one scheme, host and port, compared as the parser sees them that will connect."""
 
 import re
+from functools import cached_property
 
 from msgspec import Struct
 from yarl import URL
@@ -12,7 +13,7 @@ _PLAIN = re.compile(r"(?i:https?)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0
 """A name, an IPv4 or an IPv6 address, perhaps a port; no userinfo, no percent-encoding, no zone."""
 
 
-class Origin(Struct, frozen=True, kw_only=True):
+class Origin(Struct, frozen=True, kw_only=True, dict=True):
     """A scheme, a host and a port. Tokens go to the configured one only."""
 
     scheme: str
@@ -45,7 +46,15 @@ class Origin(Struct, frozen=True, kw_only=True):
 
     def admits(self, url: str) -> bool:
         """Say whether `url` goes to this origin, all of it: what a fragment hides would not be sent."""
+        if "#" in url:
+            return False
+        if url.startswith(self._start):  # as nearly all do: what follows the slash belongs to no host
+            return _PRINTABLE.fullmatch(url) is not None
         try:
-            return "#" not in url and Origin.of(url) == self
+            return Origin.of(url) == self
         except ValueError:
             return False
+
+    @cached_property
+    def _start(self) -> str:
+        return f"{self}/"

@@ -11,7 +11,9 @@ or `Killed`, which no code of ours catches, as nothing catches kill -9.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from fleetsync.clock import Clock
 from fleetsync.errors import InvalidResponseError, UnreachableError
@@ -136,7 +138,7 @@ class CloudHttp:
                 rule.after(request)
         if answer.delay_s:
             await self.clock.sleep(answer.delay_s)
-        return replace(self._response(request, answer), took_s=self.clock.monotonic_s() - began_s)
+        return msgspec.structs.replace(self._response(request, answer), took_s=self.clock.monotonic_s() - began_s)
 
     def _hooks(self, request: Request) -> list[_Rule]:
         hooks = [rule for rule in self._rules if rule.left and rule.matches(request)]

@@ -291,7 +291,11 @@ def replaced(buildings: Buildings, body: bytes) -> CloudRelay:
     class Http:
         async def send(self, request: Any) -> Any:
             response = await inner.send(request)
-            return replace(response, body=body) if request.headers["Remote-Query"].endswith("/info") else response
+            return (
+                msgspec.structs.replace(response, body=body)
+                if request.headers["Remote-Query"].endswith("/info")
+                else response
+            )
 
     endpoint = Endpoint(
         name="buildings",
@@ -441,7 +445,7 @@ class TestValues:
     async def test_an_answer_that_leaves_something_out_says_nothing(self, buildings: Buildings, body: bytes) -> None:
         class Http:
             async def send(self, request: Any) -> Any:
-                return replace(await buildings.http.send(request), body=body)
+                return msgspec.structs.replace(await buildings.http.send(request), body=body)
 
         source = buildings.connected(write_multiple=True)
         source._http = Http()

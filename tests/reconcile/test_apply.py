@@ -301,7 +301,7 @@ class EtagsVanish:
             return response
         document = json.loads(response.body)
         document.pop("etag", None)
-        return replace(response, body=json.dumps(document).encode())
+        return msgspec.structs.replace(response, body=json.dumps(document).encode())
 
 
 async def test_devices_that_vanish_before_their_write_do_not_stop_the_others(rig: Rig) -> None:
@@ -547,7 +547,7 @@ class Deaf:
         if request.body:
             body = json.loads(request.body)
             body.pop(self.member, None)
-            request = replace(request, body=json.dumps(body).encode())
+            request = msgspec.structs.replace(request, body=json.dumps(body).encode())
         return await self.http.send(request)
 
 

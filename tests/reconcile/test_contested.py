@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -278,7 +279,7 @@ class Deaf:
         if request.body:
             body = json.loads(request.body)
             body.pop("displayName", None)
-            request = replace(request, body=json.dumps(body).encode())
+            request = msgspec.structs.replace(request, body=json.dumps(body).encode())
         return await self.http.send(request)
 
 
@@ -309,7 +310,7 @@ async def test_where_the_service_says_who_it_is_said_unless_it_was_us(make: Call
         async def send(self, request: Request) -> Response:
             response = await self.http.send(request)
             told = b'"systemData":{"lastModifiedBy":"%s"},"location"' % who[0].encode()
-            return replace(response, body=response.body.replace(b'"location"', told))
+            return msgspec.structs.replace(response, body=response.body.replace(b'"location"', told))
 
     rig.layers = Telling
     async with rig.opened():

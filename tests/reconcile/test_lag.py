@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -431,7 +432,7 @@ async def test_of_two_descriptions_in_one_listing_the_older_is_not_believed(hub:
         pages += 1
         found = [row for row in json.loads(response.body) if row["deviceId"] != id]
         found += [row for page, row in newest_first if page == pages]
-        return replace(response, body=json.dumps(found, separators=(",", ":")).encode())
+        return msgspec.structs.replace(response, body=json.dumps(found, separators=(",", ":")).encode())
 
     hub.http.send = twice  # type: ignore[method-assign]  # a list that changes while it is read
     await hub.cycle()

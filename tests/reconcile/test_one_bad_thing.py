@@ -1,7 +1,5 @@
 """P10, and its neighbours: one bad resource or declaration stops nothing else, and hides nothing either."""
 
-from dataclasses import replace
-
 import msgspec
 
 from fleetsync.core.model import CycleId
@@ -105,7 +103,7 @@ async def test_an_answer_about_another_device_proves_nothing(rig: Rig) -> None:
     async def mixed_up(request: Request) -> object:
         if request.operation == "read" and f"/{id}?" in request.url:
             asked.append(id)
-            request = replace(request, url=request.url.replace(id, other))
+            request = msgspec.structs.replace(request, url=request.url.replace(id, other))
         return await send(request)
 
     rig.http.send = mixed_up  # type: ignore[method-assign]  # a service that answers about somebody else
