@@ -1,6 +1,7 @@
 """Plans in files: what `plan --out` writes, a person reviews, and `apply --plan` carries out exactly."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fleetsync.core.model import ETag, Part, ResourceKey, ResourceType
 from fleetsync.core.path import parse, render
 from fleetsync.core.plan import Change, Guard, GuardKind, Leaf, Plan
 from fleetsync.errors import UnsafePlanError, UsageError
+from fleetsync.reconcile.spooled import Changes
 
 FORMAT = 1
 
@@ -23,7 +25,7 @@ class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     source: str
     basis: str
-    changes: tuple[Change, ...]
+    changes: Changes
 
 
 class HeldDeclaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,12 +114,15 @@ class _ChangeFile(msgspec.Struct):
 class _SourceFile(msgspec.Struct):
     source: str
     basis: str
-    changes: tuple[_ChangeFile, ...]
+    changes: tuple[msgspec.Raw, ...]
 
 
 class _PlanFile(msgspec.Struct):
     format: int
     sources: tuple[_SourceFile, ...]
+
+
+_CHANGE = msgspec.json.Decoder(_ChangeFile)
 
 
 def read_plan(file: Path) -> tuple[Reviewed, ...]:
@@ -148,7 +153,10 @@ def plans_in(text: bytes, *, name: str) -> tuple[Reviewed, ...]:
 
 
 def _reviewed(name: str, part: _SourceFile) -> Reviewed:
-    changes = tuple(_change(part.source, change) for change in part.changes)
+    """Return a part of a plan; its changes are decoded one by one and kept out of memory."""
+    changes = Changes()
+    for text in part.changes:
+        changes.put(_change(part.source, _CHANGE.decode(text)))
     return Reviewed(name=name, source=part.source, basis=part.basis, changes=changes)
 
 
@@ -175,7 +183,7 @@ def _change(source: str, read: _ChangeFile) -> Change:
 class StillValid(msgspec.Struct, frozen=True, kw_only=True):
     """What of a reviewed plan may still be sent, and what was skipped because it moved."""
 
-    changes: tuple[Change, ...]
+    changes: Changes
     skipped: tuple[ResourceKey, ...]
 
 
@@ -191,9 +199,9 @@ def still_valid(reviewed: Reviewed, fresh: Plan, is_met: Callable[[Change], bool
     """
     if reviewed.basis != fresh.basis:
         raise UnsafePlanError(f"the declarations changed since plan {reviewed.name} was made: plan again")
-    changes: list[Change] = []
+    changes = Changes()
     skipped: list[ResourceKey] = []
-    for old, new in _paired(sorted(reviewed.changes, key=_place), fresh.changes):
+    for old, new in _paired(_in_order(reviewed.changes), fresh.changes):
         both = _both(old.leaves, new.leaves) if new is not None else []
         if any(not _same(one, other) for one, other in both):
             skipped.append(old.key)
@@ -201,8 +209,14 @@ def still_valid(reviewed: Reviewed, fresh: Plan, is_met: Callable[[Change], bool
             skipped += [] if is_met(old) else [old.key]
         else:
             leaves = tuple(leaf for _, leaf in both)
-            changes.append(Change(key=new.key, part=new.part, guard=new.guard, leaves=leaves))
-    return StillValid(changes=tuple(changes), skipped=tuple(skipped))
+            changes.put(Change(key=new.key, part=new.part, guard=new.guard, leaves=leaves))
+    return StillValid(changes=changes, skipped=tuple(skipped))
+
+
+def _in_order(changes: Iterable[Change]) -> Iterator[Change]:
+    """Yield changes that are sorted by key also by part: a file may have been edited."""
+    for _, parts in groupby(changes, key=lambda change: change.key):
+        yield from sorted(parts, key=_place)
 
 
 def _paired(reviewed: Iterable[Change], fresh: Iterable[Change]) -> Iterator[tuple[Change, Change | None]]:

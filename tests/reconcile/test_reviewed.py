@@ -1,5 +1,6 @@
 """Plans that a person reviewed: carried out exactly, or not at all."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,23 @@ async def test_a_reviewed_plan_is_carried_out_and_named_in_the_journal(rig: Rig)
     assert {write.id for write in rig.carried_out()} == {change.key.id for change in reviewed.changes}
     assert rig.rows("SELECT DISTINCT plan, outcome FROM writes") == [("plan.json", "applied")]
     assert done.skipped == ()
+
+
+async def test_a_plan_whose_changes_somebody_put_in_another_order_is_the_same_plan(rig: Rig) -> None:
+    rig.declarations = [declare(NAMED | WARM)]
+    plan = (await rig.cycle()).plan
+    assert plan is not None
+    assert {change.part for change in plan.changes} == {"document", "properties"}
+    file = rig.path.with_name("plan.json")
+    document = json.loads(text_of(plan))
+    document["sources"][0]["changes"].reverse()
+    file.write_text(json.dumps(document))
+    [reviewed] = read_plan(file)
+
+    done = await rig.cycle(write=True, reviewed=reviewed)
+
+    assert len(done.outcomes) == len(plan.changes) > 12
+    assert {one.result.value for one in done.outcomes} == {"applied"}
 
 
 async def test_nothing_is_ever_added_to_a_reviewed_plan(rig: Rig) -> None:
