@@ -28,7 +28,7 @@ from fleetsync.transport.fault import Fault, fault_of, shown
 from fleetsync.transport.http import Request, Response
 from fleetsync.transport.origin import Origin
 from fleetsync.transport.retry_after import next_day_s, retry_after_s
-from fleetsync.transport.session import Departure, Session
+from fleetsync.transport.session import Departure, Session, departing
 
 DEADLINE_S = 60.0
 MAX_BYTES = 32 * 1024 * 1024
@@ -93,6 +93,7 @@ class Client:
         """
         self._refuse_unsendable(request)
         departure = Departure(self._clock, request.departs)
+        departing.set(departure)
         try:
             async with self._clock.timeout(self._deadline_s):
                 response = await self._exchange(request, departure)
@@ -118,7 +119,6 @@ class Client:
             headers={**_HEADERS, **request.headers},
             data=request.body,
             allow_redirects=False,
-            trace_request_ctx=departure,
         ) as answer:
             took_s = departure.ago_s
             headers = {name.lower(): _text(value) for name, value in answer.headers.items()}

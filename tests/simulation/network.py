@@ -23,7 +23,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from fleetsync.simulator import LogLine, SimRequest, SimResponse, WriteRecord
-from fleetsync.transport.session import CONNECT_S, Departure
+from fleetsync.transport.session import CONNECT_S, Departure, departing
 from tests.simulation.loop import Agenda
 
 NEVER_S = 1e9
@@ -182,7 +182,6 @@ class Session:
         headers: Mapping[str, str],
         data: bytes | None,
         allow_redirects: bool,
-        trace_request_ctx: Departure,
     ) -> "_Going":
         """Return a context that sends a request and gives its answer."""
         network = self._network
@@ -198,7 +197,9 @@ class Session:
             headers={**headers, "Host": f"{url.raw_host}:{url.port}"},
             body=data or b"",
         )
-        return _Going(network, service, exchange, trace_request_ctx, self._process)
+        departure = departing.get()
+        assert departure is not None
+        return _Going(network, service, exchange, departure, self._process)
 
 
 class _Going:
@@ -220,7 +221,6 @@ class _Going:
 
     async def __aenter__(self) -> "Answer":
         network, exchange, weather = self._network, self._exchange, self._service.weather
-        self._departure.begins()
         if self._process.is_alive:
             network.watchers.leaves(exchange)
         await self._connect(weather)
