@@ -4,13 +4,13 @@ A bucket may go into debt: taking from an empty one is allowed and answers how l
 queue in the order in which they came and none polls.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 _SLACK_S = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(Struct, frozen=True, kw_only=True):
     """At most `per_s * w + burst` requests in every window of w seconds."""
 
     per_s: float
@@ -40,8 +40,7 @@ def evened(rate: Rate) -> Rate:
     return replace(rate, burst=max(min(rate.burst, 1.0 + slack), rate.burst - slack))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class Bucket(Struct, frozen=True, kw_only=True):
     """Tokens at an instant of a monotonic clock; below zero is debt."""
 
     tokens: float

@@ -9,7 +9,9 @@ A pace outlives its process as a `StoredPace`, on the wall clock, since monotoni
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fleetsync.core.bucket import Rate
 
@@ -28,8 +30,7 @@ LONGEST_HOLD_S = 86_400.0
 MAX_BACKOFF_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """What a service has been seen to stand.
 
     `per_s` is the rate right after it was last lowered, `at_s` when that was (monotonic), `held_until_s` the
@@ -43,8 +44,7 @@ class Pace:
     strikes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPace:
+class StoredPace(Struct, frozen=True, kw_only=True):
     """The same for another process: `at` and `held_until` are instants of the wall clock.
 
     `operation` is the class whose bucket it is about, `TOTAL` for the one that classes share.
@@ -57,8 +57,7 @@ class StoredPace:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredScope:
+class StoredScope(Struct, frozen=True, kw_only=True):
     """What of a quota scope outlives a process: its paces, and what was spent by UTC day."""
 
     paces: tuple[StoredPace, ...] = ()

@@ -1,6 +1,6 @@
 """What rates were learned of a quota scope, and what its days have cost: stored for the next process."""
 
-from dataclasses import asdict
+from msgspec.structs import asdict
 
 from fleetsync.core.pace import StoredScope
 from fleetsync.mirror.engine import Writer

@@ -5,7 +5,9 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from fleetsync.clock import Clock
 from fleetsync.core.bucket import Rate, drained, empty_bucket, evened, give_back, refill, take

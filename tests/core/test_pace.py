@@ -1,9 +1,9 @@
 import datetime
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fleetsync.core.bucket import Rate
 from fleetsync.core.pace import (

@@ -1,7 +1,8 @@
 """What is stored of rates, for the next process."""
 
 import datetime
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fleetsync.core.pace import TOTAL, StoredPace, StoredScope
 from fleetsync.mirror.reader import reading
