@@ -98,6 +98,8 @@ class Gate:
         Raises:
             ThrottledError: nothing may be sent for longer than the patience.
         """
+        if not (self._queue or self._led or self._shut) and not self._take():
+            return  # nobody is before them
         due_s = self._clock.monotonic_s() - head_start_s
         waiter = _Waiter(due_s, next(self._numbers))
         heapq.heappush(self._queue, waiter)
@@ -181,14 +183,21 @@ class Gate:
         """Take a token when there is one. Nothing is taken before that, so that a sleep too long earns no burst."""
         while True:
             await self._opened.wait()
-            now_s = self._clock.monotonic_s()
-            bucket, wait_s = take(self._bucket, evened(self.learned), now_s=now_s)
-            left_s = max(bucket.at_s + wait_s, self._pace.held_until_s) - now_s
-            if left_s <= _INSTANT_S:
-                self._bucket = bucket
+            left_s = self._take()
+            if not left_s:
                 return
             self._check_patience()
             await self._clock.sleep(left_s)
+
+    def _take(self) -> float:
+        """Take a token if there is one, else return in how many seconds there may be."""
+        now_s = self._clock.monotonic_s()
+        bucket, wait_s = take(self._bucket, evened(learned(self._pace, self.rate, now_s)), now_s=now_s)
+        left_s = max(bucket.at_s + wait_s, self._pace.held_until_s) - now_s
+        if left_s > _INSTANT_S:
+            return left_s
+        self._bucket = bucket
+        return 0.0
 
     def _check_patience(self) -> None:
         if self.held_s > self._patience_s:
