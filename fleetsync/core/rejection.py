@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from fleetsync.core.plan import Result
 
-FIRST_S = 3600.0
+FIRST_S = 300.0
 LONGEST_S = 86_400.0
 """The pause after a write was rejected once, and the longest; each is twice the one before."""
 

@@ -204,7 +204,7 @@ async def test_a_failed_operation_is_reported_in_the_services_own_words(house: H
 
 async def test_a_write_whose_operation_failed_is_not_begun_again_in_every_cycle(house: House) -> None:
     house.service.ending = lambda _: "failed"
-    for waits_s, moves in ((0, 3), (600, 3), (3600, 6), (3600, 6), (3600, 9)):
+    for waits_s, moves in ((0, 3), (60, 3), (300, 6), (300, 6), (300, 9)):
         await house.clock.advance(waits_s)
         await house.cycle()
         assert len(house.service.moves) == moves
