@@ -108,6 +108,9 @@ class TypeSpec(Struct, frozen=True, kw_only=True):
     lags: bool = False
     """Lists are answered from an index that lags. Then a resource is gone only when a read says so, one that was gone
     is back only when a read says so, and what does not follow the stored description is read as well."""
+    moves: bool = False
+    """Where one is read holds a place from which it can be taken: that it is not found there, or anywhere when it is
+    looked for, does not say that it is gone, since a list may miss it while it is moved. The next listing decides."""
     succession: Callable[[Mapping[str, Any], Mapping[str, Any]], Succession] = follows
     """Pure: what a description is to the stored one; both are decoded documents."""
     incarnation: Part | None = None

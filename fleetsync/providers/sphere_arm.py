@@ -6,7 +6,8 @@ holds for all of Azure Resource Manager is in `_arm`.
 - Devices, groups and deployments of a whole catalog are listed by POST, which costs a write and one request per page;
   products, images and certificates by GET.
 - A device's ARM id holds product and group and changes when it moves: a device is its device id, in lower case. Its old
-  path is 404 then, which proves nothing: it is looked for elsewhere before it is called not found.
+  path is 404 then, which proves nothing: it is looked for elsewhere before it is called not found. That is no proof
+  that it is gone either, since it stands on a list that may miss it: only two listings are.
 - The same resource looks different by every call: `systemData` and a group's `hasDeployment` say nothing of change.
 - Only a single catalog has an ETag, in a header; whether If-Match is heeded is unproven, so it is reread as well. All
   else is read, compared, written and read back.
@@ -142,6 +143,7 @@ KIND = Kind(
             view="devices",
             listed_as="read",
             operations={GROUP: LASTS_S},
+            moves=True,
             volatile=(*_PER_CALL, ("properties", "lastUpdateRequestUtc")),
             writable=(Writable(path=("group",), part=GROUP, value=_Place, folds=True),),
         ),

@@ -19,7 +19,8 @@ _BATCH = 500
 async def bury(source: Source, going: Listing, mirror: Mirror, hands: Hands) -> int:
     """Mark what is gone: unseen by two complete listings, or by this one and the service says "not found".
 
-    Where the list lags a read alone decides. Returns how many are gone. What a read finds is recorded as being there.
+    Where the list lags a read alone decides, and where resources move two listings do. Returns how many are gone. What
+    a read finds is recorded as being there.
     """
     gone = 0
     if not going.missed:
@@ -30,6 +31,8 @@ async def bury(source: Source, going: Listing, mirror: Mirror, hands: Hands) -> 
             reason = f"unseen by the complete listings {since} and {going.id}"
             await mirror.listings.mark_gone(going, [(row, reason) for row in some])
         gone += len(rows)
+    if going.spec.moves:
+        return gone
     most, last = _ROWS if going.spec.lags else MOST_READS, ""
     while rows := await mirror.listings.missed(going, twice=False, most=most, after=last):
         gone += await _ask(source, going, mirror, rows, hands)

@@ -68,9 +68,6 @@ class Listings:
         self._chains: dict[str, list[Chain]] = {}
         self._sights: dict[Key, _Sight] = {}
         self._absences: dict[Key, int] = {}
-        self._missing: dict[Key, int] = {}
-        """Those that were not found where they had been, which alone proves nothing."""
-        self._paged: dict[str, int] = {}
         self._undigested = 0
         self._stored: object = None
         self._left: dict[str, _Left] = {}
@@ -103,8 +100,6 @@ class Listings:
         if answer is None or answer.status != 200:
             if answer is not None and asked.kind == "read" and self._place.not_found(answer):
                 self._absences[asked.type, asked.id] = exchange.number
-            elif answer is not None and asked.kind == "read" and answer.status == 404:
-                self._missing[asked.type, asked.id] = exchange.number
             return
         if asked.kind == "list":
             self._page(exchange, asked)
@@ -127,7 +122,6 @@ class Listings:
         )
         if shown.cursor is not None and len(shown.ids) < 100:
             self._place.happened["pages shorter than asked for"] += 1
-        self._paged[asked.type] = exchange.number
         chain = self._chain(exchange, asked)
         chain.cursors.append(shown.cursor)
         chain.pages.append(shown.ids)
@@ -183,9 +177,6 @@ class Listings:
             if chain.is_complete and chain.began > seen and key[1] not in chain.ids
         ]
         is_absent = self._absences.get(key, 0) > seen
-        if key[0] in place.searched:
-            # It is no longer where it was, and the pages that were read after that do not show it.
-            is_absent |= self._paged.get(key[0], 0) > self._missing.get(key, self._paged.get(key[0], 0)) > seen
         lags = place.longest_lag_s > 0 or place.kind == "iot-hub"
         twice = len(without) >= 2 and not without[-1].is_resumed and not lags
         once = bool(without) and is_absent
