@@ -27,6 +27,7 @@ BEGINNING = datetime.datetime(2026, 11, 21, 18, 0, tzinfo=datetime.UTC)
 STOP_S = 5.0
 DAY_S = 86_400.0
 _AWAKE_S = 0.5
+_FAREWELL_S = 1.0
 _LOOKS = 200
 """Who looks at the clock more often within one turn of the loop does nothing else, and every further look takes"""
 _LOOK_S = 1.0
@@ -127,7 +128,10 @@ async def daemon(process: "Process") -> None:
     """Be the daemon."""
     configuration = read_configuration(process.machine.folder / "config.toml", process.clock)
     async with service.serving(configuration, process.clock) as process.daemon:
-        await process.daemon.run()
+        try:
+            await process.daemon.run()
+        finally:
+            await process.take_leave()
 
 
 class Process:
@@ -236,6 +240,15 @@ class Process:
             self._commands.add(task)
             task.add_done_callback(self._commands.discard)
             task.add_done_callback(lambda done: None if done.cancelled() or done.exception() else told(done.result()))
+
+    async def take_leave(self) -> None:
+        """Give commands a second for their last words, as the control socket does: nothing closes before they end."""
+        if self._commands:
+            await asyncio.wait(self._commands, timeout=_FAREWELL_S)
+        for task in tuple(self._commands):
+            task.cancel()
+        if self._commands:
+            await asyncio.wait(self._commands)
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return what a reader of the database sees now."""
