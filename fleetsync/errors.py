@@ -222,7 +222,12 @@ class AuthError(TerminalError):
 
 
 class InvalidResponseError(TerminalError):
-    """An answer that is not what was promised."""
+    """An answer that is not what was promised.
+
+    `sent` says that the service may have carried out what was to be done: it answered that, not a read before it.
+    """
+
+    sent: bool = True
 
 
 class ResourceError(TerminalError):

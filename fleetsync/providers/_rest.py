@@ -1,8 +1,9 @@
 """What the services have in common on the wire: ids in paths, ETags in headers, documents that may not be storable."""
 
+import contextlib
 import datetime
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import msgspec
 
 from fleetsync.core.document import content_of, parsable
 from fleetsync.core.model import Cursor, ETag, Page, Resource, ResourceKey, Unreadable
-from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError
+from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError, TransientError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
@@ -39,6 +40,16 @@ def if_match(etag: ETag) -> str:
 def fits_if_match(etag: ETag | None) -> bool:
     """Say whether If-Match can hold it: a service could overlook what it cannot read, and with it the guard."""
     return etag is not None and etag != "*" and _TAG.fullmatch(etag) is not None
+
+
+@contextlib.contextmanager
+def before_a_write() -> Iterator[None]:
+    """Let an error of the block say that the write, which it only reads for, was not sent."""
+    try:
+        yield
+    except (TransientError, InvalidResponseError) as error:
+        error.sent = False
+        raise
 
 
 def identified(document: bytes, shape: type[S], what: str) -> S:

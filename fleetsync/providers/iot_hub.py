@@ -42,11 +42,12 @@ from fleetsync.core.model import (
 )
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Leaf, Objection
-from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError, TransientError
+from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError
 from fleetsync.providers._iot_hub_limits import fault_at, size_fault
 from fleetsync.providers._iot_hub_rates import DAILY, OPERATIONS, quota
 from fleetsync.providers._rest import (
     asked_for,
+    before_a_write,
     decoded,
     fits_if_match,
     identified,
@@ -390,12 +391,8 @@ class IotHub(Target):
         Raises:
             ConflictError: it is not any more what the change was planned on.
         """
-        try:
-            response = await self._found(self._get(path, operation))
-        except TransientError as error:
-            error.sent = False  # the write was not
-            raise
-        document = response.decode(dict[str, Any])
+        with before_a_write():
+            document = (await self._found(self._get(path, operation))).decode(dict[str, Any])
         if document.get("etag") != change.guard.etag:
             raise ConflictError(f"{change.key}: the {change.part} was written since it was planned")
         return apply_patch(document, change.patch)

@@ -32,7 +32,7 @@ from fleetsync.core.model import (
 )
 from fleetsync.core.operation import LASTS_S, Followed, Operation
 from fleetsync.core.plan import Change, Guard, GuardKind
-from fleetsync.errors import ConflictError, ResourceError, TransientError
+from fleetsync.errors import ConflictError, ResourceError
 from fleetsync.providers._arm import (
     METHODS,
     OPERATIONS,
@@ -46,7 +46,7 @@ from fleetsync.providers._arm import (
     scope,
     tags_in,
 )
-from fleetsync.providers._rest import asked_for, identified, page_of, storable, text
+from fleetsync.providers._rest import asked_for, before_a_write, identified, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 
 HUB = ResourceType("hub")
@@ -147,12 +147,8 @@ class IotHubArm(Target):
     async def patch(self, change: Change) -> Written:
         """Send the tags whole, as they were read just now, with the change in them."""
         id = self._id(change.key)
-        try:
-            response = await self._arm.get(id)
-        except TransientError as error:
-            error.sent = False  # the write was not
-            raise
-        document = response.decode(dict[str, Any])
+        with before_a_write():
+            document = (await self._arm.get(id)).decode(dict[str, Any])
         if change.guard.etag is not None and text(document, "etag") != change.guard.etag:
             raise ConflictError(f"{change.key}: it was written since it was planned")
         patched = apply_patch({"tags": tags_in(document)}, change.patch)

@@ -41,7 +41,7 @@ from fleetsync.core.model import (
 from fleetsync.core.operation import LASTS_S, Followed, Operation, Standing
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Objection
-from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError, TransientError
+from fleetsync.errors import ConflictError, InvalidResponseError, NotFoundError
 from fleetsync.providers._arm import (
     METHODS,
     OPERATIONS,
@@ -55,7 +55,17 @@ from fleetsync.providers._arm import (
     scope,
     tags_in,
 )
-from fleetsync.providers._rest import asked_for, fits_if_match, identified, if_match, instant, page_of, storable, text
+from fleetsync.providers._rest import (
+    asked_for,
+    before_a_write,
+    fits_if_match,
+    identified,
+    if_match,
+    instant,
+    page_of,
+    storable,
+    text,
+)
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 from fleetsync.transport.http import Response
 
@@ -346,15 +356,13 @@ class SphereArm(Target):
     async def _tag(self, change: Change) -> Written:
         """Send the tags whole: what is sent takes the place of all. The ETag is compared here and by the service."""
         id = self._id(change.key)
-        try:
+        with before_a_write():
             current = await self._arm.get(id)
-        except TransientError as error:
-            error.sent = False  # the write was not
-            raise
+            document = current.decode(dict[str, Any])
         etag = current.headers.get("etag")
         if etag is None or etag != change.guard.etag:
             raise ConflictError(f"{change.key}: it was written since it was planned, or shows no ETag")
-        tags = apply_patch({"tags": tags_in(current.decode(dict[str, Any]))}, change.patch)
+        tags = apply_patch({"tags": tags_in(document)}, change.patch)
         return await self._patched(change.key, id, tags, {"If-Match": if_match(ETag(etag))})
 
     async def _patched(

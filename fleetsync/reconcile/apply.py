@@ -242,7 +242,7 @@ class Apply:
             written = await self._target.patch(change)
         except (ConflictError, NotFoundError) as error:
             return await self._conclude(id, _failed(change.key, change.part, Result.CONFLICT, error))
-        except (TransientError, DeviceFaultError) as error:
+        except (TransientError, DeviceFaultError, InvalidResponseError) as error:
             if not error.sent:
                 await self._conclude(id, _failed(change.key, change.part, Result.FAILED, error))
                 raise
@@ -252,8 +252,6 @@ class Apply:
             if isinstance(error, AuthError):
                 raise
             return outcome
-        except InvalidResponseError as error:
-            return await self._settlement.look(self._open(id, change, error), str(error))
         if written.operation is not None:
             return await self._accepted(self._open(id, change, written), written.operation)
         return await self._after_answer(id, change, written)

@@ -19,7 +19,7 @@ from fleetsync.errors import (
     NotFoundError,
     RejectedError,
     ServerFaultError,
-    UnreachableError,
+    TransientError,
 )
 from fleetsync.providers.base import Endpoint, load
 from fleetsync.providers.iot_hub import (
@@ -38,7 +38,7 @@ from fleetsync.simulator import Cloud, Options, parse_faults
 from fleetsync.simulator.iot_hub.fleet import ODD_IDS
 from fleetsync.transport.http import Request, Response
 from tests.fakes.clock import FakeClock
-from tests.fakes.http import CloudHttp, is_write, lost, refused
+from tests.fakes.http import CloudHttp, Hook, is_write, lost, refused
 from tests.fakes.known import KnownDocuments
 from tests.providers.contract import ProviderContract
 
@@ -408,10 +408,11 @@ class TestWriting:
         with pytest.raises(ConflictError):
             await hub.source.patch(wanted)
 
-    async def test_when_the_identity_cannot_be_read_nothing_was_sent(self, hub: Hub) -> None:
+    @pytest.mark.parametrize("fault", [lost, refused(303), refused(500)])
+    async def test_when_the_identity_cannot_be_read_nothing_was_sent(self, hub: Hub, fault: Hook) -> None:
         wanted = await hub.change(device(hub.ids()[0]), IDENTITY, status="disabled")
-        hub.http.when(lambda request: "/devices/" in request.url, before=lost)
-        with pytest.raises(UnreachableError) as caught:
+        hub.http.when(lambda request: "/devices/" in request.url, before=fault)
+        with pytest.raises((TransientError, InvalidResponseError)) as caught:
             await hub.source.patch(wanted)
         assert caught.value.sent is False
 

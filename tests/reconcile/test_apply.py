@@ -29,8 +29,8 @@ from fleetsync.providers.iot_central import STABLE, Settings
 from fleetsync.reconcile.apply import MOST_ATTEMPTS, MOST_TROUBLES, Apply
 from fleetsync.simulator import parse_faults
 from fleetsync.transport.http import Http, Request, Response
-from tests.fakes.http import CloudHttp, is_write, lost, refused
-from tests.reconcile.rig import Rig, declare
+from tests.fakes.http import CloudHttp, Hook, is_write, lost, refused
+from tests.reconcile.rig import HUB, HUB_OPTIONS, Rig, declare
 
 NAMED = {"displayName": "as declared"}
 WARM = {"properties": {"targetTemperature": 21.5}}
@@ -784,3 +784,20 @@ async def test_a_write_that_never_left_is_on_record_as_failed(rig: Rig) -> None:
 
     assert rig.outcomes() == [(id, "failed")]
     assert rig.http.sent[-1].method == "PATCH"
+
+
+@pytest.mark.parametrize("fault", [lost, refused(303), refused(500)])
+async def test_a_write_whose_reading_before_it_failed_is_not_taken_for_one_that_was_sent(
+    make: Callable[..., Rig], fault: Hook
+) -> None:
+    rig = make(settings=HUB, **HUB_OPTIONS)
+    id = sorted(rig.truth())[3]
+    rig.declarations = [declare({"status": "disabled"}, where=f"id = '{id}'")]
+    rig.http.when(lambda request: request.method == "GET" and id in request.url, before=fault)
+    async with rig.opened():
+        await rig.cycle(write=True)
+        assert rig.outcomes() == [(id, "failed")]
+        rig.http.heal()
+        rig.cloud.hub.operator_edit(id, {"status": "disabled"})
+        await rig.cycle(write=True)
+        assert rig.outcomes() == [(id, "failed")]

@@ -19,6 +19,8 @@ FAILED_ONCE = {
     5007: "what was contested and rested is written again, however quiet it is",
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
+    202678: "a list of catalogs that was empty proved that a device was gone",
+    204507: "a write that was never sent, since the read before it was answered with nonsense, was called applied",
 }
 """What a seed found, in the simulation as it was then; what was wrong in the product has a test of its own."""
 
