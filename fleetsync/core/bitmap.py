@@ -44,6 +44,9 @@ class Bitmap:
 
     def add(self, numbers: Iterable[int]) -> None:
         """Put `numbers` in; those that are in already change nothing."""
+        if isinstance(numbers, range) and numbers.step == 1:
+            self._add_range(numbers)
+            return
         ordered = sorted(set(numbers))
         begin = 0
         while begin < len(ordered):
@@ -51,6 +54,14 @@ class Bitmap:
             end = bisect_left(ordered, (index + 1) * CHUNK_BITS, begin)
             self._put(index, _bits([number % CHUNK_BITS for number in ordered[begin:end]]))
             begin = end
+
+    def _add_range(self, numbers: range) -> None:
+        begin = numbers.start
+        while begin < numbers.stop:
+            index, offset = divmod(begin, CHUNK_BITS)
+            count = min(CHUNK_BITS - offset, numbers.stop - begin)
+            self._put(index, ((1 << count) - 1) << offset)
+            begin += count
 
     def _put(self, index: int, bits: int) -> None:
         before = int.from_bytes(self._chunks.get(index, b""), "little")

@@ -9,7 +9,7 @@ import msgspec
 
 from fleetsync.core.kind import Succession, TypeSpec
 from fleetsync.core.merge_patch import Json, diff, same, without
-from fleetsync.core.model import Page, Resource
+from fleetsync.core.model import Cursor, Resource
 
 
 class Event(StrEnum):
@@ -23,17 +23,12 @@ class Event(StrEnum):
     RELEASED = "released"
 
 
-def digest_of(document: bytes) -> bytes:
-    """Return 16 bytes that tell two documents apart."""
-    return hashlib.blake2b(document, digest_size=16).digest()
-
-
-def chained(before: str | None, page: Page) -> str:
-    """Return what tells a chain of pages, `before` and then this one, from any other; hexadecimal, 16 bytes.
+def chained(before: str | None, size: int, following: Cursor | None) -> str:
+    """Return what tells a chain of pages, `before` and then one more, from any other; hexadecimal, 16 bytes.
 
     Two chains are the same when all their cursors are, and how many entries there were on each page.
     """
-    said = f"{page.size} {page.next or ''}".encode(errors="surrogatepass")
+    said = f"{size} {following or ''}".encode(errors="surrogatepass")
     return hashlib.blake2b(bytes.fromhex(before or "") + said, digest_size=16).hexdigest()
 
 

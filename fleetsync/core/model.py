@@ -90,15 +90,21 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+_SHORT = 64
+
+Entries = tuple[Sequence[str], Sequence[bytes]]
+"""The ids of what a page shows, and beside them the documents."""
+
+
 class Page:
     """One answer of a list. `next` is None on the last page and only there.
 
-    `ids` and `documents` stand side by side. A resource is looked into (`read`) where that is worth while: most of a
-    fleet is as it was, which its document alone shows. What cannot be stored is found out only then; what is known to
-    be so before is in `lost`.
+    `ids` and `documents` stand side by side. A page is opened where that is worth while, and so is a resource in it
+    (`read`): most of a fleet is as it was, which the page's bytes or a document alone show. What cannot be stored is
+    found out only then; what is known to be so before is in `lost`.
     """
 
-    __slots__ = ("_read", "documents", "ids", "lost", "next")
+    __slots__ = ("_entries", "_open", "_read", "_resources", "body", "lost", "next")
 
     def __init__(
         self,
@@ -107,29 +113,65 @@ class Page:
         next: Cursor | None,  # noqa: A002 - the contract's own word
         unreadable: Sequence[Unreadable] = (),
     ) -> None:
-        self.ids: Sequence[str] = [one.id for one in resources]
-        self.documents: Sequence[bytes] = [one.document for one in resources]
+        self.body: msgspec.Raw | None = None
+        self._entries: Entries | None = [one.id for one in resources], [one.document for one in resources]
+        self._open: Callable[[], Entries]
+        self._read: Callable[[bytes], Resource | Unreadable] | None = None
+        self._resources = resources
         self.next = next
         self.lost = tuple(unreadable)
-        self._read: Callable[[int], Resource | Unreadable] = resources.__getitem__
 
     @classmethod
-    def unread(
+    def closed(
         cls,
-        ids: Sequence[str],
-        documents: Sequence[bytes],
+        body: msgspec.Raw,
+        opened: Callable[[], Entries],
         read: Callable[[bytes], Resource | Unreadable],
         following: Cursor | None,
     ) -> "Page":
-        """Return a page whose documents nobody looked into, but for their ids; `read`, which is pure, does."""
+        """Return a page that nobody looked into. `opened` finds the entries in the array `body`, `read` looks into one.
+
+        Both are pure, and raise what the service is to blame for. The same bytes are always the same entries.
+        """
         page = cls(resources=(), next=following)
-        page.ids, page.documents = ids, documents
-        page._read = lambda position: read(documents[position])
+        page.body, page._entries, page._open, page._read = body, None, opened, read
         return page
+
+    def open(self) -> Entries:
+        """Return its ids and documents.
+
+        Raises:
+            InvalidResponseError: what it shows has no id.
+        """
+        if self._entries is None:
+            self._entries = self._open()
+        return self._entries
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Return the ids of what it shows; errors as of `open`."""
+        return self.open()[0]
+
+    @property
+    def documents(self) -> Sequence[bytes]:
+        """Return the documents of what it shows; errors as of `open`."""
+        return self.open()[1]
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing in it."""
+        if self._entries is None and self.body is not None:
+            return len(memoryview(self.body)) < _SHORT and not bytes(self.body)[1:-1].strip()
+        return not self.size
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how large what it shows is."""
+        return sum(map(len, self.documents)) if self.body is None else len(memoryview(self.body))
 
     def read(self, position: int) -> Resource | Unreadable:
         """Look into what stands at a position."""
-        return self._read(position)
+        return self._resources[position] if self._read is None else self._read(self.documents[position])
 
     @property
     def size(self) -> int:
@@ -147,7 +189,7 @@ class Page:
         return (*self.lost, *(one for one in self._all() if isinstance(one, Unreadable)))
 
     def _all(self) -> list[Resource | Unreadable]:
-        return [self._read(position) for position in range(len(self.ids))]
+        return [self.read(position) for position in range(len(self.ids))]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Page) and self._compared() == other._compared()

@@ -2,44 +2,123 @@
 
 A service lists its resources in much the same order every time, and rows are numbered in the order in which they were
 first listed. So the rows that a batch of pages is likely to be about are those after the last ones: they are read in
-one go, and compared by id and digest. What is not among them is looked up by its id.
+one go, and compared by id and digest. What is not among them is looked up by its id. That a whole page is as it was is
+seen by its bytes alone (`kept`).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from sqlalchemy import bindparam, select
 
-from fleetsync.core.delta import digest_of
+from fleetsync.core.document import digest_of
 from fleetsync.core.model import Page, Resource, Unreadable
+from fleetsync.errors import InvalidResponseError
+from fleetsync.mirror import kept
 from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.tables import NOT_BY_KEY, resource
 
 _NEXT = Prepared(
     select(resource.c.no, resource.c.id, resource.c.digest)
-    .where(resource.c.no > bindparam("after"), *NOT_BY_KEY)
+    .where(resource.c.no > bindparam("after"), resource.c.no < bindparam("before"), *NOT_BY_KEY)
     .where(resource.c.gone_at.is_(None), resource.c.missed_since.is_(None))
     .order_by(resource.c.no)
     .limit(bindparam("most")),
-    ("after", "source", "type", "most"),
+    ("after", "before", "source", "type", "most"),
 )
 
+_NO_END = 1 << 62
 _PATIENCE = 3
 """So many batches in a row that are not about the expected rows, and the list has another order."""
 
 
 class Batch:
-    """The entries of some pages in their order: their ids, and the digests of their documents."""
+    """The entries of some pages in their order: their ids, and the digests of their documents.
+
+    Pages that are `known` by their bytes are not opened, and their entries are not among these. `rows` are the numbers
+    of the rows that are as the entries show them, as far as that was found out; beside the ids.
+    """
 
     def __init__(self, pages: Sequence[Page]) -> None:
-        self._pages = pages
-        self._ends = list(accumulate(len(page.ids) for page in pages))
-        self.ids: list[str] = [id for page in pages for id in page.ids]
-        self.digests: list[bytes] = [digest_of(document) for page in pages for document in page.documents]
-        self.lost = [one for page in pages for one in page.lost]
+        self.pages = list(pages)
+        self._digests = [None if page.body is None else digest_of(page.body) for page in pages]
+        self.known: dict[int, range] = {}
+        self._opened: list[int] = []
+        self._ends: list[int] = []
+        self.ids: list[str] = []
+        self.digests: list[bytes] = []
+        self.rows: list[int | None] = []
+        self.lost: list[Unreadable] = []
+
+    def open(self, known: Mapping[bytes, range]) -> InvalidResponseError | None:
+        """Open all pages but those of which the rows are known by their digests.
+
+        Where one cannot be opened, it and those after it are left out; returned is why.
+        """
+        found = ((number, known.get(digest)) for number, digest in enumerate(self._digests) if digest is not None)
+        self.known = {number: rows for number, rows in found if rows is not None}
+        error = self._cut()
+        self._opened = [number for number in range(len(self.pages)) if number not in self.known]
+        opened = [self.pages[number] for number in self._opened]
+        self._ends = list(accumulate(len(page.ids) for page in opened))
+        self.ids = [id for page in opened for id in page.ids]
+        self.digests = [digest_of(document) for page in opened for document in page.documents]
+        self.rows = [None] * len(self.ids)
+        self.lost = [one for page in opened for one in page.lost]
+        return error
+
+    def _cut(self) -> InvalidResponseError | None:
+        for number, page in enumerate(self.pages):
+            try:
+                if number not in self.known:
+                    page.open()
+            except InvalidResponseError as error:
+                del self.pages[number:], self._digests[number:]
+                self.known = {place: rows for place, rows in self.known.items() if place < number}
+                return error
+        return None
+
+    @property
+    def sizes(self) -> list[int]:
+        """Return how many entries each page has."""
+        return [
+            len(self.known[number]) if number in self.known else page.size for number, page in enumerate(self.pages)
+        ]
+
+    def gaps(self, after: int) -> tuple[list[tuple[int, int, int]], int]:
+        """Return where the rows of the opened pages probably are: after which row, before which, and how many.
+
+        `after` is the row before all of them; with it comes the last row of the last known page, or `after`.
+        """
+        gaps, most = [], 0
+        for number, page in enumerate(self.pages):
+            if number not in self.known:
+                most += len(page.ids)
+                continue
+            rows = self.known[number]
+            if most:
+                gaps.append((after, rows.start, most))
+            after, most = rows[-1], 0
+        return ([*gaps, (after, _NO_END, most)] if most else gaps), after
+
+    def clashes(self, numbers: Iterable[int]) -> bool:
+        """Say whether one of these rows is shown by a known page as well."""
+        ranges = sorted(self.known.values(), key=lambda rows: rows.start)
+        begins = [rows.start for rows in ranges]
+        places = ((number, bisect_right(begins, number) - 1) for number in numbers if begins)
+        return any(place >= 0 and number in ranges[place] for number, place in places)
+
+    def shown_in_a_row(self) -> Iterator[tuple[range, bytes]]:
+        """Yield of each opened page whose rows follow one another, and are as it shows them, those and its digest."""
+        begin = 0
+        for number, end in zip(self._opened, self._ends, strict=True):
+            rows, digest, begin = self.rows[begin:end], self._digests[number], end
+            first = rows[0] if rows else None
+            if digest is not None and first is not None and rows == list(range(first, first + len(rows))):
+                yield range(first, first + len(rows)), digest
 
     def positions(self) -> Sequence[int]:
         """Return where entries stand; of those with one id the last, which is believed."""
@@ -70,7 +149,7 @@ class Batch:
         """Look into the entries at these positions one by one; those that cannot be stored are put into `lost`."""
         for position in positions:
             number = bisect_right(self._ends, position)
-            one = self._pages[number].read(position - (self._ends[number - 1] if number else 0))
+            one = self.pages[self._opened[number]].read(position - (self._ends[number - 1] if number else 0))
             if isinstance(one, Resource):
                 yield one, self.digests[position]
             else:
@@ -85,21 +164,32 @@ class Expected:
     is_over: bool = False
     misses: int = 0
 
+    def kept(self, on: Statements, scope: Scope, pages: int) -> dict[bytes, range]:
+        """Return the rows of so many pages that are probably shown next, by the digests of their bytes."""
+        if self.is_over:
+            return {}
+        return kept.following(on, scope.source, scope.type, after=self.after, most=pages)
+
     def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
         """Return the rows that a batch shows as they are stored, and the positions of all other entries.
 
         Rows that a listing missed or that are gone are among neither: their entries are looked up.
         """
+        gaps, self.after = batch.gaps(self.after)
         positions = batch.positions()
         if self.is_over or not positions:
             return [], positions
-        rows = on.fetch(_NEXT, (self.after, scope.source, scope.type, len(batch.ids)))
-        self.is_over = len(rows) < len(batch.ids)
+        rows: list[tuple[int, str, bytes]] = []
+        for after, before, most in gaps:
+            found = on.fetch(_NEXT, (after, before, scope.source, scope.type, most))
+            self.is_over = before == _NO_END and len(found) < most
+            rows += found
         if not rows:
             return [], positions
         numbers, ids, digests = map(list, zip(*rows, strict=True))
         if ids == batch.ids and digests == batch.digests:
-            self.after = numbers[-1]
+            self.after = max(self.after, numbers[-1])
+            batch.rows = numbers
             return numbers, ()
         return self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
 
@@ -117,6 +207,7 @@ class Expected:
             shown = max(shown, row[0])
             if row[2] == batch.digests[position]:
                 same.append(row[0])
+                batch.rows[position] = row[0]
             else:
                 others.append(position)
         self.after = max(shown, self.after)

@@ -7,17 +7,20 @@ timestamps: clocks step.
 import datetime
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap
-from fleetsync.core.delta import Event, Stored, chained, compare, digest_of, doubtful, is_unclear
+from fleetsync.core.delta import Event, Stored, chained, compare, doubtful, is_unclear
+from fleetsync.core.document import digest_of
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
-from fleetsync.mirror import resources
+from fleetsync.errors import InvalidResponseError
+from fleetsync.mirror import kept, resources
 from fleetsync.mirror.comparison import Batch, Expected
 from fleetsync.mirror.engine import Prepared, Statements, Transaction, Writer
 from fleetsync.mirror.late import Late
@@ -202,11 +205,16 @@ class Listings:
         scope = self._scope(going)
 
         def look(on: Statements) -> frozenset[str]:
-            batch = Batch(pages)
+            batch, going_on = Batch(pages), replace(going.expected)
+            batch.open(going_on.kept(on, scope, len(pages)))
             if self._late.are_new(on, scope, batch.ids):
                 return batch.described_in_two_ways()
-            _, left = replace(going.expected).unchanged(on, scope, batch)
+            _, left = going_on.unchanged(on, scope, batch)
             stored = resources.find(on, scope, batch.digests_at(left))
+            if batch.clashes(one.no for one in stored.values()):
+                batch.open({})
+                left = batch.positions()
+                stored = resources.find(on, scope, batch.digests_at(left))
             listed, _ = batch.read(_compared(batch, left, stored)[1])
             return batch.described_in_two_ways() | doubtful(stored, listed, going.spec)
 
@@ -224,20 +232,33 @@ class Listings:
         return resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())
 
     async def record(self, going: Listing, pages: Sequence[Page]) -> None:
-        """Store whole pages, what they showed to be there, and the cursor, in one transaction."""
+        """Store whole pages, what they showed to be there, and the cursor, in one transaction.
+
+        Raises:
+            InvalidResponseError: one of them shows something without an id. Those before it are stored.
+        """
         scope = self._scope(going)
         async with self._writer.transaction() as transaction:
-            await transaction.do(lambda on: self._record(on, scope, going, pages))
+            error = await transaction.do(lambda on: self._record(on, scope, going, pages))
         going.seen.saved()
+        if error is not None:
+            raise error
 
-    def _record(self, on: Statements, scope: resources.Scope, going: Listing, pages: Sequence[Page]) -> None:
-        self._compare(on, scope, going, Batch(pages))
-        for page in pages:
-            going.chain = chained(going.chain, page)
-            going.listed += page.size
+    def _record(
+        self, on: Statements, scope: resources.Scope, going: Listing, shown: Sequence[Page]
+    ) -> InvalidResponseError | None:
+        batch = Batch(shown)
+        error = batch.open(going.expected.kept(on, scope, len(shown)))
+        pages, listed = batch.pages, batch.sizes
+        if not pages:
+            return error
+        self._compare(on, scope, going, batch)
+        for page, size in zip(pages, listed, strict=True):
+            going.chain = chained(going.chain, size, page.next)
+            going.listed += size
         rows = [{"listing": going.id, "chunk": chunk, "bits": bits} for chunk, bits in going.seen.changed().items()]
         on.upsert(seen, ("listing", "chunk"), rows)
-        sizes = {"last_page": pages[-1].size} | ({} if going.pages else {"first_page": pages[0].size})
+        sizes = {"last_page": listed[-1]} | ({} if going.pages else {"first_page": listed[0]})
         going.cursor = pages[-1].next
         going.ended = going.cursor is None
         going.pages += len(pages)
@@ -253,6 +274,7 @@ class Listings:
             "ended": going.ended,
         }
         on.run(_STAND, {"b_id": going.id, **values})
+        return error
 
     def _compare(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> None:
         """Write what differs from what is stored; most of it does not, and is not looked into."""
@@ -260,11 +282,24 @@ class Listings:
             return
         same, left = going.expected.unchanged(on, scope, batch)
         stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
+        if batch.clashes(one.no for one in stored.values()):
+            # What is shown again, and otherwise, counts as it was shown last: all has to be looked at in its order.
+            batch.open({})
+            same, left = [], batch.positions()
+            stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
+        for rows in batch.known.values():
+            going.seen.add(rows)
         moved, differing = _compared(batch, left, stored)
         listed, lost = batch.read(differing)
         lost += batch.lost
         delta = compare(stored, listed, going.spec)
-        going.seen.add(same + moved + resources.write(on, scope, delta))
+        numbers = resources.write(on, scope, delta)
+        going.seen.add(same + moved + numbers)
+        now = dict(zip((one.id for one, _ in delta.added), numbers[len(delta.seen) :], strict=True))
+        now |= {one.id: stored[one.id].no for one, _ in listed if one.id in stored}
+        for position in differing:
+            batch.rows[position] = now.get(batch.ids[position])
+        kept.keep(on, scope.source, scope.type, batch.shown_in_a_row())
         # What cannot be read is there all the same; a tombstone stays one until it can be read.
         there = [stored[one.id].no for one in lost if one.id in stored and not stored[one.id].gone]
         resources.sight(on, scope, there)
@@ -274,25 +309,31 @@ class Listings:
         going.pass_over(lost)
         going.added += len(delta.added)
         going.updated += sum(one.event is not None for one in delta.updates)
-        going.unchanged += delta.unchanged + len(same) + len(moved)
+        known = {rows.start: len(rows) for rows in batch.known.values()}
+        going.unchanged += delta.unchanged + len(same) + len(moved) + sum(known.values())
         last = stored.get(batch.ids[-1]) if batch.ids else None
-        going.expected.found(None if last is None else last.no, looked_up=len(left), of=len(batch.ids))
+        going.expected.found(
+            None if last is None else last.no, looked_up=len(left), of=len(batch.ids) + sum(known.values())
+        )
 
     def _load(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> bool:
         """Add all of a batch, if none of it is known; return whether it is stored so."""
         positions = batch.positions()
-        if batch.lost:  # some of them may have rows
+        if batch.lost or batch.known:  # which may have rows
             self._late.build_key(on)
         if not self._late.takes(on, scope, [batch.ids[position] for position in positions]):
             return False
         lost: list[Unreadable] = []
         added = resources.add(on, scope, batch.each(positions, lost))
         going.seen.add(added)
+        if len(added) == len(batch.ids):
+            batch.rows = list(added)
+            kept.keep(on, scope.source, scope.type, batch.shown_in_a_row())
         going.unreadable += len(lost)
         going.strangers += len(lost)
         going.pass_over(lost)
         going.added += len(added)
-        going.expected.after = added.stop
+        going.expected.after = added.stop - 1
         return True
 
     async def showing(self, going: Listing) -> Showing:
@@ -451,6 +492,7 @@ class Listings:
             last = ((listed_at, listed_by) if listed_by > row.seen_by else (row.seen_at, row.seen_by) for row in missed)
             marks = [(going.id, text_of(at), by, row.no) for row, (at, by) in zip(missed, last, strict=True)]
             await transaction.run_many(_MISS, marks)
+            await transaction.do(partial(_forget, [row.no for row in missed]))
 
     async def _known(self, transaction: Transaction, going: Listing) -> AsyncIterator[Sequence[Any]]:
         """Yield the rows that are there, in batches; how many there are does not matter to the memory."""
@@ -468,6 +510,10 @@ class Listings:
         await transaction.run(_FORGET_SEEN, {"b_listing": id})
 
 
+def _forget(numbers: Sequence[int], on: Statements) -> None:
+    kept.forget(on, numbers)
+
+
 def _compared(batch: Batch, positions: Iterable[int], stored: Mapping[str, Stored]) -> tuple[list[int], list[int]]:
     """Return the rows of those at `positions` that are just as they are stored, and the positions of all others."""
     same: list[int] = []
@@ -478,4 +524,5 @@ def _compared(batch: Batch, positions: Iterable[int], stored: Mapping[str, Store
             differing.append(position)
         else:
             same.append(known.no)
+            batch.rows[position] = known.no
     return same, differing

@@ -13,6 +13,7 @@ from sqlalchemy import Boolean, Integer, Text, bindparam, case, func, insert, nu
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Facts, Resource, ResourceType
+from fleetsync.mirror import kept
 from fleetsync.mirror.engine import Prepared, Statements, values_in
 from fleetsync.mirror.tables import UtcDateTime, event, resource, text_of
 
@@ -124,6 +125,7 @@ def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     """Write what a delta says, with its events; return the numbers of all rows that it showed to be there."""
     added = add(on, scope, delta.added)
     at = text_of(scope.at)
+    kept.forget(on, [one.no for one in delta.updates])
     on.run_many(_REWRITE, [_rewritten(one, at, scope.cycle) for one in delta.updates])
     on.run_many(_SIGHT, [(at, scope.cycle, no) for no in delta.found])
     note(on, scope, [(one.resource.id, one.event, one.patch) for one in delta.updates if one.event is not None])

@@ -6,7 +6,8 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 
 from fleetsync.core.bitmap import Bitmap
-from fleetsync.core.delta import Event, compare, digest_of
+from fleetsync.core.delta import Event, compare
+from fleetsync.core.document import digest_of
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import diff, same
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey

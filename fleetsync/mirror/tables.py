@@ -220,6 +220,18 @@ resource = Table(
     Index("resource_gone", "gone_at", **_where("gone_at IS NOT NULL")),
 )
 
+# Which rows, that follow one another, a page of a listing showed just as they are since then; and the digest of the
+# page's bytes: where they are the same again it need not be looked into. No row is in two of them.
+kept_page = Table(
+    "kept_page",
+    metadata,
+    Column("first", Integer, primary_key=True),
+    Column("last", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
 NOT_BY_KEY = (text("NOT (resource.source <> :source)"), text("NOT (resource.type <> :type)"))
 """Rows of a source and type, in words that tempt no engine to the index of the keys: another order is the point."""
 

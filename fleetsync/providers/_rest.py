@@ -3,20 +3,22 @@
 import contextlib
 import datetime
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from fleetsync.core.document import content_of, parsable
-from fleetsync.core.model import Cursor, ETag, Page, Resource, ResourceKey, Unreadable
+from fleetsync.core.model import Cursor, Entries, ETag, Page, Resource, ResourceKey, Unreadable
 from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError, TransientError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
 T = TypeVar("T")
 Read = Callable[[bytes], Resource | Unreadable]
+Opened = Callable[[Response, msgspec.Raw], Entries]
 
 _TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
 
@@ -97,26 +99,31 @@ def page_of(found: Iterable[Resource | Unreadable], following: str | None = None
     )
 
 
-def unread_page(ids: Sequence[str], documents: Sequence[bytes], read: Read, following: str | None) -> Page:
-    """Return a page whose documents are looked into where that is worth while; they hold no secrets."""
-    return Page.unread(ids, documents, read, Cursor(following) if following else None)
+def closed_page(response: Response, entries: msgspec.Raw, opened: Opened, read: Read, following: str | None) -> Page:
+    """Return a page that is looked into where that is worth while; its documents hold no secrets.
 
-
-def decoded(response: Response, shape: type[S], other: type[T]) -> tuple[S, T]:
-    """Return the body of an answer in two shapes; where it cannot be read, both are of the body made parsable.
-
-    To read it costs less than to look for what would have to be mended.
+    `entries` is the array of an answer, out of which `opened` gets the ids and the documents.
 
     Raises:
-        InvalidResponseError: as of `Response.decode`.
+        InvalidResponseError: it is no array.
+    """
+    if bytes(memoryview(entries)[:1]) != b"[":
+        response.decode(list[msgspec.Raw], entries)
+    return Page.closed(entries, partial(opened, response, entries), read, Cursor(following) if following else None)
+
+
+def decoded(response: Response, shape: type[S]) -> S:
+    """Return the body of an answer as `shape`; where it cannot be read, it is made parsable.
+
+    To read it costs less than to look for what would have to be mended. Errors as of `Response.decode`.
     """
     try:
-        return response.decode(shape), response.decode(other)
+        return response.decode(shape)
     except InvalidResponseError:
         body = parsable(response.body)
         if body is response.body:
             raise
-        return response.decode(shape, body), response.decode(other, body)
+    return response.decode(shape, body)
 
 
 def text(document: Mapping[str, Any], name: str) -> str | None:

@@ -30,6 +30,7 @@ from fleetsync.core.model import (
     DEVICE,
     Cursor,
     Detail,
+    Entries,
     ETag,
     Facts,
     Page,
@@ -44,6 +45,7 @@ from fleetsync.core.plan import Change, Guard, GuardKind
 from fleetsync.errors import ResourceError
 from fleetsync.providers._rest import (
     asked_for,
+    closed_page,
     decoded,
     fits_if_match,
     flag,
@@ -53,10 +55,9 @@ from fleetsync.providers._rest import (
     segment,
     storable,
     text,
-    unread_page,
 )
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
-from fleetsync.transport.http import Request
+from fleetsync.transport.http import Request, Response
 
 PREVIEW: Literal["2022-10-31-preview"] = "2022-10-31-preview"
 STABLE: Literal["2022-07-31"] = "2022-07-31"
@@ -179,18 +180,6 @@ class _NamedAt(msgspec.Struct, rename={"id": "@id"}):
     id: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Names(msgspec.Struct):
-    """A page of which only that matters."""
-
-    value: list[_Named]
-
-
-class _NamesAt(msgspec.Struct):
-    """The same of templates."""
-
-    value: list[_NamedAt]
-
-
 class _Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a type is in the API, and what of it is secret."""
 
@@ -198,7 +187,6 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
     sized: bool = False
     id: str = "id"
     named: type[_Named | _NamedAt] = _Named
-    names: type[_Names | _NamesAt] = _Names
     secrets: tuple[Path, ...] = ()
 
 
@@ -206,7 +194,7 @@ _SYMMETRIC = ("attestation", "symmetricKey")
 _PLACES = {
     "device": _Place(path="/api/devices", sized=True),
     "device-group": _Place(path="/api/deviceGroups", sized=True),
-    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id", named=_NamedAt, names=_NamesAt),
+    "device-template": _Place(path="/api/deviceTemplates", sized=True, id="@id", named=_NamedAt),
     "enrollment-group": _Place(
         path="/api/enrollmentGroups",
         secrets=((*_SYMMETRIC, "primaryKey"), (*_SYMMETRIC, "secondaryKey")),
@@ -218,7 +206,7 @@ _PLACES = {
 class _List(msgspec.Struct):
     """A page on the wire. `value` is promised: a page without it is no empty page."""
 
-    value: list[msgspec.Raw]
+    value: msgspec.Raw
     nextLink: str | None = None  # noqa: N815 - the service's spelling
 
 
@@ -240,11 +228,11 @@ class IotCentral(Target):
         sized = f"&maxpagesize={_PAGE_SIZE}" if place.sized and self._version == PREVIEW else ""
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
-        answer, names = decoded(response, _List, place.names)
-        documents = list(map(bytes, answer.value))
+        answer = decoded(response, _List)
+        page = closed_page(response, answer.value, partial(_opened, place), partial(_read, place), answer.nextLink)
         if place.secrets:
-            return page_of([_read(place, document) for document in documents], answer.nextLink)
-        return unread_page([one.id for one in names.value], documents, partial(_read, place), answer.nextLink)
+            return page_of(map(page.read, range(page.size)), answer.nextLink)
+        return page
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""
@@ -308,6 +296,12 @@ class IotCentral(Target):
         # Without it the preview hides, and refuses, properties that the device's template lacks.
         unmodeled = "&unmodeled=true" if self._version == PREVIEW else ""
         return f"{self._base}/api/devices/{segment(key.id, key)}/properties?api-version={self._version}{unmodeled}"
+
+
+def _opened(place: _Place, response: Response, array: msgspec.Raw) -> Entries:
+    """Return what an array in an answer shows: ids, and documents as they are."""
+    ids = [one.id for one in response.decode(list[place.named], array)]  # type: ignore[name-defined]  # of two shapes
+    return ids, list(map(bytes, response.decode(list[msgspec.Raw], array)))
 
 
 def _read(place: _Place, document: bytes) -> Resource | Unreadable:

@@ -31,6 +31,7 @@ from fleetsync.core.model import (
     DEVICE,
     Cursor,
     Detail,
+    Entries,
     ETag,
     Facts,
     Page,
@@ -48,6 +49,7 @@ from fleetsync.providers._iot_hub_rates import DAILY, OPERATIONS, quota
 from fleetsync.providers._rest import (
     asked_for,
     before_a_write,
+    closed_page,
     decoded,
     fits_if_match,
     identified,
@@ -57,7 +59,6 @@ from fleetsync.providers._rest import (
     segment,
     storable,
     text,
-    unread_page,
     whole,
 )
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
@@ -453,13 +454,18 @@ def _incarnation(key: ResourceKey, response: Response) -> Detail:
 
 
 def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], following: str | None = None) -> Page:
-    documents = response.decode(list[msgspec.Raw], parsable(response.body))
+    documents = decoded(response, list[msgspec.Raw])
     return page_of([read(bytes(raw)) for raw in documents], following)
 
 
 def _page_of_devices(response: Response, following: str | None) -> Page:
-    names, documents = decoded(response, list[_Named], list[msgspec.Raw])
-    return unread_page([one.device_id for one in names], list(map(bytes, documents)), _read_twin, following)
+    return closed_page(response, decoded(response, msgspec.Raw), _opened, _read_twin, following)
+
+
+def _opened(response: Response, array: msgspec.Raw) -> Entries:
+    """Return what an array of twins shows: ids, and documents as they are."""
+    ids = [one.device_id for one in response.decode(list[_Named], array)]
+    return ids, list(map(bytes, response.decode(list[msgspec.Raw], array)))
 
 
 def _read_twin(document: bytes) -> Resource | Unreadable:

@@ -63,7 +63,7 @@ async def list_pages(source: Source, type: ResourceType, cursor: Cursor | None) 
         yield page
         if page.next is None:
             return
-        empty = 0 if page.size else empty + 1
+        empty = empty + 1 if page.is_empty else 0
         if hash(page.next) in met or page.next == cursor:
             raise InvalidResponseError(f"the pages of {type} go in a circle")
         if empty > MOST_EMPTY_PAGES:
@@ -159,7 +159,7 @@ async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock) -> tuple[lis
     if isinstance(first, _End):
         return [], first
     pages = [first]
-    size = _size(first)
+    size = first.size_bytes
     until_s = clock.monotonic_s() + MOST_SECONDS
     while len(pages) < MOST_PAGES and size < MOST_BYTES:
         try:
@@ -170,12 +170,8 @@ async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock) -> tuple[lis
         if isinstance(following, _End):
             return pages, following
         pages.append(following)
-        size += _size(following)
+        size += following.size_bytes
     return pages, None
-
-
-def _size(page: Page) -> int:
-    return sum(map(len, page.documents))
 
 
 async def count(source: Source, going: Listing) -> None:

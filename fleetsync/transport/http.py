@@ -58,8 +58,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         """Return what the service's support asks for."""
         return self.headers.get("x-ms-request-id") or self.headers.get("x-ms-correlation-request-id")
 
-    def decode(self, shape: type[T], body: bytes | None = None) -> T:
-        """Return the body, or another form of it, as `shape`.
+    def decode(self, shape: type[T], body: bytes | msgspec.Raw | None = None) -> T:
+        """Return the body, or another form or a piece of it, as `shape`.
 
         Raises:
             InvalidResponseError: it is no JSON, or lacks what `shape` promises. Absent is not empty.

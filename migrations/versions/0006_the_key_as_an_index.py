@@ -1,4 +1,4 @@
-"""The key of resources is an index, which a first load builds at its end.
+"""The key of resources is an index, which a first load builds at its end; pages are known by their bytes.
 
 Revision ID: 0006
 Revises: 0005
@@ -21,3 +21,12 @@ def upgrade() -> None:
     with op.batch_alter_table("resource", schema=None) as batch_op:
         batch_op.drop_constraint("resource_by_key", type_="unique")
     op.create_index("resource_by_key", "resource", ["source", "type", "id"], unique=True)
+    op.create_table(
+        "kept_page",
+        sa.Column("first", sa.Integer(), nullable=False),
+        sa.Column("last", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("first"),
+    )

@@ -2,7 +2,8 @@
 
 import json
 
-from fleetsync.core.delta import Delta, Event, Stored, compare, digest_of
+from fleetsync.core.delta import Delta, Event, Stored, compare
+from fleetsync.core.document import digest_of
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import DEVICE, ETag, Resource
 

@@ -12,8 +12,8 @@ from yarl import URL
 
 from fleetsync.config.declarations import basis, read_declarations
 from fleetsync.config.load import load
-from fleetsync.core.delta import Stored, compare, digest_of, doubtful, is_unclear
-from fleetsync.core.document import fault_in
+from fleetsync.core.delta import Stored, compare, doubtful, is_unclear
+from fleetsync.core.document import digest_of, fault_in
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import apply_patch, diff, same
 from fleetsync.core.model import DEVICE, Detail, Page, Resource, ResourceKey
@@ -44,6 +44,8 @@ def answers(data: bytes) -> None:
     question = asked[int.from_bytes(data[:2], "little") % len(asked)]
     try:
         source, told = question.asked(data[2:])
+        if isinstance(told, Page):
+            told.open()
     except FleetsyncError as error:
         _is_plain(error)
         return

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import DEVICE, Cursor, CycleId, ETag, Facts, Page, Resource, Unreadable
+from fleetsync.core.model import DEVICE, Cursor, CycleId, Entries, ETag, Facts, Page, Resource, Unreadable
+from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.mirror import Mirror
@@ -31,6 +34,22 @@ def page(*ids: str, following: str | None = None, unreadable: tuple[str, ...] = 
     found = tuple(resource(id.split("=")[0], f'{{"id":"{id.split("=")[0]}","n":"{id}"}}') for id in ids)
     lost = tuple(Unreadable(id=id, reason="NUL") for id in unreadable)
     return Page(resources=found, next=None if following is None else Cursor(following), unreadable=lost)
+
+
+def closed(*ids: str, following: str | None = None) -> Page:
+    """Return the same page as a provider gives it: nobody looked into it; one whose id is `!` has none."""
+    shown = page(*ids)
+
+    def opened() -> Entries:
+        if "!" in ids:
+            raise InvalidResponseError("an entry without an id")
+        return shown.ids, shown.documents
+
+    def read(document: bytes) -> Resource:
+        return next(one for one in shown.resources if one.document == document)
+
+    body = msgspec.Raw(b"[%b]" % b",".join(shown.documents))
+    return Page.closed(body, opened, read, None if following is None else Cursor(following))
 
 
 @dataclass

@@ -23,7 +23,7 @@ from fleetsync.mirror.tables import metadata, text_of
 from fleetsync.mirror.wishes import Selected
 from fleetsync.providers.iot_central import KIND
 from tests.fakes.clock import START
-from tests.mirror.bench import SPEC, Bench, page, resource, source_row
+from tests.mirror.bench import SPEC, Bench, closed, page, resource, source_row
 
 FAULTS = "SELECT state, fault, fault_since, probe_at FROM sources"
 DOCUMENT = Part("document")
@@ -69,6 +69,7 @@ async def test_a_name_that_belongs_to_another_service_is_refused_until_it_is_for
 async def fill(bench: Bench) -> None:
     """Put something of the source into every table that knows sources."""
     going = await bench.listed(page("a", "b"))
+    await bench.listed(closed("a", "b"))
     await bench.listed(page("a", "b"), source="other")
     await bench.mirror.journal.intend(CHANGE, Attempt(cycle=going.cycle))
     await bench.mirror.wishes.declare([wish("d", {("displayName",): "y"})], going.cycle, "plant")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fleetsync.core.kind import Succession
-from fleetsync.core.model import Page
+from fleetsync.core.model import Page, Resource
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import late, met
 from fleetsync.mirror.listings import Listing
@@ -14,6 +14,7 @@ from fleetsync.mirror.met import Met
 from tests.mirror.bench import SPEC, Bench, page, resource, source_row
 
 INDEXES = ["event_by_resource", "resource_by_key"]
+BODY = msgspec.Raw(b'["a", "bad"]')
 COUNTS = ("added", "updated", "unchanged", "listed", "shown")
 
 
@@ -128,14 +129,14 @@ async def test_what_was_read_alone_while_a_first_load_goes_on_is_known_to_it(ben
 
 
 async def test_a_batch_that_was_rolled_back_can_be_stored_again(bench: Bench) -> None:
-    def read(document: bytes) -> object:
+    def read(document: bytes) -> Resource:
         if document == b"bad":
             raise InvalidResponseError("no id in it")
         return resource(document.decode())
 
     going = await bench.begin()
     with pytest.raises(InvalidResponseError):
-        await bench.mirror.listings.record(going, [Page.unread(["a", "b"], [b"a", b"bad"], read, None)])  # type: ignore[arg-type]
+        await bench.mirror.listings.record(going, [Page.closed(BODY, lambda: (["a", "b"], [b"a", b"bad"]), read, None)])
     assert ids(bench) == []
     await bench.mirror.listings.record(going, [page("a", "b")])
     await bench.mirror.listings.complete(going)

@@ -197,7 +197,7 @@ async def test_an_empty_page_with_a_link_is_not_the_last() -> None:
 )  # fmt: skip
 async def test_a_page_that_is_not_what_was_promised_is_no_page(body: str | bytes) -> None:
     with pytest.raises(InvalidResponseError):
-        await central(Answers(body)).page(DEVICE, None)
+        (await central(Answers(body)).page(DEVICE, None)).open()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""Pages that are known by their bytes, and what makes the mirror forget them."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from fleetsync.core.kind import Succession
+from fleetsync.core.model import Page
+from fleetsync.errors import InvalidResponseError
+from fleetsync.mirror.listings import Listing
+from tests.mirror.bench import SPEC, Bench, closed, page, resource, source_row
+
+KEPT = "SELECT first, last FROM kept_page ORDER BY first"
+PLAIN, CLOSED = "other", "plant"
+
+
+def watched(made: Page) -> tuple[Page, list[str]]:
+    """Return a page, and what says whether it was opened."""
+    opened: list[str] = []
+    find = made._open
+
+    def noted() -> object:
+        opened.append("opened")
+        return find()
+
+    made._open = noted  # type: ignore[assignment]
+    return made, opened
+
+
+async def test_a_page_of_the_same_bytes_is_not_opened(bench: Bench) -> None:
+    await bench.listed(closed("a", "b", following="2"), closed("c"))
+    before = bench.rows("SELECT * FROM resource"), bench.rows("SELECT * FROM kept_page")
+    assert bench.rows(KEPT) == [(1, 2), (3, 3)]
+    (one, opened), (two, opened_too) = watched(closed("a", "b", following="2")), watched(closed("c"))
+    going = await bench.listed(one, two)
+    assert opened + opened_too == []
+    assert (going.listed, going.shown, going.unchanged, going.missed) == (3, 3, 3, 0)
+    assert (bench.rows("SELECT * FROM resource"), bench.rows("SELECT * FROM kept_page")) == before
+    assert bench.rows("SELECT pages, first_page, last_page FROM listings ORDER BY id DESC LIMIT 1") == [(2, 2, 1)]
+
+
+async def test_only_what_differs_is_opened_and_is_known_the_next_time(bench: Bench) -> None:
+    shown = [("a", "b"), ("c", "d"), ("e", "f")]
+    await bench.listed(*(closed(*ids) for ids in shown))
+    shown[1] = ("c", "d=2")
+    for wanted in ([0, 1, 0], [0, 0, 0]):
+        pages = [watched(closed(*ids)) for ids in shown]
+        going = await bench.listed(*(one for one, _ in pages))
+        assert [len(opened) for _, opened in pages] == wanted
+        assert (going.updated, going.unchanged) == (sum(wanted), 6 - sum(wanted))
+    assert bench.events()[6:] == [("d", "updated")]
+
+
+async def test_a_page_whose_borders_moved_is_known_by_its_new_ones(bench: Bench) -> None:
+    await bench.listed(closed("a", "b"), closed("c", "d"))
+    await bench.listed(closed("a"), closed("b", "c", "d"))
+    assert bench.rows(KEPT) == [(1, 1), (2, 4)]
+    await bench.listed(closed("a", "b", "c", "d"))
+    assert bench.rows(KEPT) == [(1, 4)]
+
+
+async def test_what_a_read_showed_otherwise_is_not_known(bench: Bench) -> None:
+    await bench.listed(closed("a", "b"))
+    await bench.sight(resource("a", '{"id":"a","read":1}'))
+    assert bench.rows(KEPT) == []
+    going = await bench.listed(closed("a", "b"))
+    assert (going.updated, going.unchanged) == (1, 1)
+    assert bench.rows("SELECT document ->> 'n' FROM devices WHERE id = 'a'") == [("a",)]
+
+
+async def test_what_was_missed_is_found_again_by_the_same_bytes(bench: Bench) -> None:
+    await bench.listed(closed("a", "b"), closed("c"))
+    await bench.listed(closed("c"))
+    assert bench.rows(KEPT) == [(3, 3)]
+    await bench.listed(closed("a", "b"), closed("c"))
+    assert bench.rows("SELECT COUNT(*) FROM resource WHERE missed_since IS NOT NULL") == [(0,)]
+    assert bench.rows(KEPT) == [(1, 2), (3, 3)]
+
+
+async def test_what_was_gone_returns_by_the_same_bytes(bench: Bench) -> None:
+    await bench.listed(closed("a", "b"), closed("c"))
+    await bench.listed(closed("c"))
+    assert await bench.bury(await bench.listed(closed("c"))) == ["a", "b"]
+    await bench.listed(closed("a", "b"), closed("c"))
+    assert Counter(bench.events()) == Counter(
+        {(id, event): 1 for id in "ab" for event in ("added", "gone", "returned")} | {("c", "added"): 1}
+    )
+
+
+async def test_the_pages_of_another_source_are_not_its_own(bench: Bench) -> None:
+    await bench.listed(closed("a"))
+    going = await bench.listed(closed("a"), source=PLAIN)
+    assert (going.added, going.unchanged) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "n"), [(("a", "b"), ("a=2",), "a=2"), (("a=2",), ("a", "b"), "a"), (("a", "b"), ("a",), "a")]
+)
+async def test_what_stands_twice_is_believed_the_second_time(
+    bench: Bench, first: tuple[str, ...], then: tuple[str, ...], n: str
+) -> None:
+    await bench.listed(closed("a", "b"), closed("c"))
+    await bench.listed(closed(*first), closed(*then), closed("c"))
+    assert bench.rows("SELECT document ->> 'n' FROM devices WHERE id = 'a'") == [(n,)]
+    going = await bench.listed(closed("a", "b"), closed("c"))
+    assert going.updated == (n != "a")
+
+
+async def test_what_has_no_id_ends_a_listing_after_the_pages_before_it(bench: Bench) -> None:
+    await bench.listed(closed("a"))
+    going = await bench.begin()
+    with pytest.raises(InvalidResponseError, match="without an id"):
+        await bench.mirror.listings.record(
+            going, [closed("a", following="2"), closed("b", following="3"), closed("!", following="4"), closed("c")]
+        )
+    assert (going.pages, going.cursor, going.listed) == (2, "3", 2)
+    assert bench.rows("SELECT id FROM devices ORDER BY id") == [("a",), ("b",)]
+    with pytest.raises(InvalidResponseError):
+        await bench.mirror.listings.record(going, [closed("!", following="5")])
+    assert (going.pages, going.cursor) == (2, "3")
+
+
+async def test_a_list_that_lags_is_doubted_where_a_known_page_says_otherwise(bench: Bench) -> None:
+    await bench.listed(closed("a", "b"), closed("c"))
+    going = await bench.begin()
+    going.spec = msgspec.structs.replace(SPEC, lags=True, succession=lambda _stored, _shown: Succession.FOLLOWS)
+    one, opened = watched(closed("a", "b"))
+    assert await bench.mirror.listings.doubtful(going, [one, closed("c=2")]) == set()
+    assert not opened
+    assert await bench.mirror.listings.doubtful(going, [closed("a", "b"), closed("c=2", "a=2")]) == {"a"}
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[ \r\n\t]"])
+def test_a_page_is_seen_to_be_empty_without_being_opened(body: bytes) -> None:
+    made, opened = watched(Page.closed(msgspec.Raw(body), lambda: ((), ()), resource, None))  # type: ignore[arg-type]
+    assert (made.is_empty, opened) == (True, [])
+    assert not closed("a").is_empty
+    assert (page().is_empty, page("a").is_empty, page(unreadable=("a",)).is_empty) == (True, False, False)
+
+
+def some_pages(chance: random.Random) -> list[list[str]]:
+    """Return a listing: mostly the fleet in its order, in pages; some change, move, vanish, or stand there twice."""
+    ids = [f"d{number:02}" for number in range(chance.choice((6, 12, 18)))]
+    if chance.random() < 0.2:
+        chance.shuffle(ids)
+    shown = [id if chance.random() < 0.93 else f"{id}={chance.randrange(3)}" for id in ids if chance.random() < 0.97]
+    while shown and chance.random() < 0.4:
+        shown.insert(chance.randrange(len(shown) + 1), f"{chance.choice(ids)}={chance.randrange(3)}")
+    size = chance.choice((2, 3, 3, 3))
+    pages = [shown[begin : begin + size] for begin in range(0, len(shown), size)]
+    if pages and chance.random() < 0.2:
+        pages.insert(chance.randrange(len(pages) + 1), chance.choice(pages))
+    return pages or [[]]
+
+
+async def list_so(bench: Bench, source: str, batches: list[list[list[str]]], *, is_cut: bool) -> Listing:
+    made: Callable[..., Page] = closed if source == CLOSED else page
+    going = await bench.begin(source)
+    for number, batch in enumerate(batches):
+        pages = [made(*ids, following=f"{number}.{place}") for place, ids in enumerate(batch)]
+        if number == len(batches) - 1:
+            pages[-1].next = None
+        await bench.mirror.listings.record(going, pages)
+    if is_cut:
+        await bench.mirror.listings.fail(going, "cut")
+        return going
+    await bench.mirror.listings.complete(going)
+    rows = await bench.mirror.listings.missed(going, twice=True, most=1000)
+    await bench.mirror.listings.mark_gone(going, [(row, "unseen twice") for row in rows])
+    return going
+
+
+def believed(bench: Bench, source: str) -> object:
+    columns = "id, digest, document, missed_since IS NULL, gone_at IS NULL"
+    rows = bench.rows(f"SELECT {columns} FROM resource WHERE source = ? ORDER BY id", source)
+    events = bench.rows(
+        "SELECT resource_id, event, patch FROM history WHERE source = ? ORDER BY resource_id, id", source
+    )
+    return rows, events
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_what_is_believed_is_the_same_whether_pages_are_known_or_not(bench: Bench, seed: int) -> None:
+    chance = random.Random(seed)
+    await bench.mirror.cycles.register([source_row(CLOSED), source_row(PLAIN)], file="c")
+    shown = some_pages(chance)
+    for _ in range(6):
+        if chance.random() < 0.6:
+            shown = some_pages(chance)
+        size, is_cut = chance.choice((1, 2, 5)), chance.random() < 0.2
+        batches = [shown[begin : begin + size] for begin in range(0, len(shown), size)]
+        going, other = [await list_so(bench, source, batches, is_cut=is_cut) for source in (CLOSED, PLAIN)]
+        counted = ("listed", "shown", "added", "updated", "missed")
+        assert [getattr(going, name) for name in counted] == [getattr(other, name) for name in counted]
+        assert believed(bench, CLOSED) == believed(bench, PLAIN)
+        for first, last in bench.rows(KEPT):
+            found = bench.rows("SELECT no FROM resource WHERE no BETWEEN ? AND ? AND gone_at IS NULL", first, last)
+            assert len(found) == last - first + 1
