@@ -1,5 +1,12 @@
-"""`python -m fleetsync`."""
+"""`python -m fleetsync`, and the console script."""
 
-from fleetsync.cli.main import main
+import gc
 
-main()
+gc.disable()  # until `main`: what is loaded is no rubbish
+
+from fleetsync.cli.main import main  # noqa: E402 - see above
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

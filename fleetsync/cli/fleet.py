@@ -98,9 +98,10 @@ def _names(invocation: Invocation, names: list[str] | None) -> tuple[str, ...]:
 
 def _carry_out(invocation: Invocation, name: "Name", *, as_json: bool, **arguments: Any) -> int:
     """Have a command (`daemon.work.Command`, with these arguments) carried out, and show the reply."""
-    import asyncio
+    with invocation.loading():
+        import asyncio
 
-    from fleetsync.cli import doing
+        from fleetsync.cli import doing
 
     command = doing.command(name, **arguments)
     try:

@@ -70,10 +70,13 @@ class _Commands(Parser):
         return "\n".join([super().format_help(), "Commands:", *(f"  {name:9} {it}" for name, it in abouts.items()), ""])
 
 
-def run(words: Sequence[str], clock: Clock | None = None) -> int:
-    """Run the command in `words` and return its exit code; whatever it raises becomes one line."""
+def run(words: Sequence[str], clock: Clock | None = None, *, is_process: bool = False) -> int:
+    """Run the command in `words` and return its exit code; whatever it raises becomes one line.
+
+    `is_process` says that the process is there for nothing else.
+    """
     try:
-        code = _carried_out(words, clock or SystemClock())
+        code = _carried_out(words, clock or SystemClock(), is_process=is_process)
         sys.stdout.flush()
     except BrokenPipeError:  # a reader who goes away in the middle is no error of ours
         _forget_output()
@@ -91,7 +94,7 @@ def run(words: Sequence[str], clock: Clock | None = None) -> int:
     return code or 0
 
 
-def _carried_out(words: Sequence[str], clock: Clock) -> int | None:
+def _carried_out(words: Sequence[str], clock: Clock, *, is_process: bool) -> int | None:
     commands = _Commands("fleetsync", _ABOUT, _MODULES)
     commands.add_argument(
         "--config",
@@ -115,7 +118,9 @@ def _carried_out(words: Sequence[str], clock: Clock) -> int | None:
     name, *rest = named
     command = commands.command(name)
     parameters = given(f"{commands.prog} {name}", command, rest)
-    invocation = Invocation(config=asked.config, debug=asked.debug, clock=clock, given=frozenset(parameters))
+    invocation = Invocation(
+        config=asked.config, debug=asked.debug, clock=clock, given=frozenset(parameters), is_process=is_process
+    )
     return command(invocation, **parameters)
 
 
@@ -141,7 +146,7 @@ def _forget_output() -> None:
 
 
 def main() -> None:
-    """Run the program: what the console script calls."""
+    """Run the program. Who calls it may have switched the search for rubbish off until then."""
     if not _wants_debug(sys.argv):
         sys.excepthook = _one_line
     # What is left at the end is looked through again and again for rubbish: seconds, on a machine that is busy.
@@ -149,7 +154,9 @@ def main() -> None:
     # A page is thousands of values that live for a moment: looking through them for rubbish, which comes in cycles and
     # hardly ever, after every 700 took a third of the time of a listing.
     gc.set_threshold(20_000, 20, 20)
-    sys.exit(run(sys.argv[1:]))
+    gc.freeze()
+    gc.enable()
+    sys.exit(run(sys.argv[1:], is_process=True))
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:  # noqa: ARG001 - Python's signature

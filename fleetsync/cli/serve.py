@@ -148,10 +148,11 @@ def run(invocation: Invocation) -> None:
 
 
 async def _run(invocation: Invocation) -> None:
-    from fleetsync import log
-    from fleetsync.daemon import systemd
-    from fleetsync.wiring.configuration import read_configuration
-    from fleetsync.wiring.service import serving
+    with invocation.loading():
+        from fleetsync import log
+        from fleetsync.daemon import systemd
+        from fleetsync.wiring.configuration import read_configuration
+        from fleetsync.wiring.service import serving
 
     try:
         configuration = read_configuration(invocation.file(), invocation.clock)
