@@ -55,6 +55,10 @@ class Bitmap:
             self._put(index, _bits([number % CHUNK_BITS for number in ordered[begin:end]]))
             begin = end
 
+    def unite(self, index: int, bits: bytes) -> None:
+        """Put all numbers of a chunk in that these bits stand for."""
+        self._put(index, int.from_bytes(bits, "little"))
+
     def _add_range(self, numbers: range) -> None:
         begin = numbers.start
         while begin < numbers.stop:

@@ -99,17 +99,29 @@ class Selection:
     def scan(self, source: str, type: ResourceType, declarations: Sequence[Declaration]) -> Scanned:
         """Return which rows of a type each of some declarations selects in a source; one that fails is held, alone."""
         faults = {one.name: fault for one in declarations if (fault := self.fault(one)) is not None}
+        sound = [one for one in declarations if one.name not in faults]
+        found = Scan(self._reader, self._looked_at(source, type), sound).run()
+        found.faults.update(faults)
+        return found
+
+    def scan_again(
+        self, source: str, type: ResourceType, declarations: Sequence[Declaration], first: Scanned, among: Bitmap
+    ) -> Scanned:
+        """Return which of the rows `among` all each of some declarations selects, after a `first` scan of all.
+
+        `among` gets those as well that a selector that looks at other rows selects now and did not, or did before only.
+        """
+        return Scan(self._reader, self._looked_at(source, type), declarations, first=first, among=among).run()
+
+    def _looked_at(self, source: str, type: ResourceType) -> Rows:
         view = self._views[type]
-        rows = Rows(
+        return Rows(
             source=source,
             type=type,
             view=view,
             select=numbered(self._reader.definition(view)),
             columns=self._reader.columns(view),
         )
-        found = Scan(self._reader, rows, [one for one in declarations if one.name not in faults]).run()
-        found.faults.update(faults)
-        return found
 
     def selects(self, source: str, declaration: Declaration, row: Row) -> tuple[bool, str | None]:
         """Say whether a declaration selects a row, and what holds it: by its text, this row, or the last cycle."""
@@ -156,6 +168,21 @@ class Selection:
         for (no,) in list(self._reader.rows(sql, (source, type, id))):
             return next(self._rows([no]), None)
         return None
+
+    def numbers(self, source: str, type: ResourceType, ids: Iterable[str]) -> Iterator[int]:
+        """Yield the numbers of the rows of resources."""
+        waiting = iter(ids)
+        while batch := tuple(itertools.islice(waiting, _BATCH)):
+            marks = ", ".join("?" * len(batch))
+            sql = f"SELECT no FROM resource WHERE source = ? AND type = ? AND id IN ({marks})"
+            yield from (no for (no,) in self._reader.rows(sql, (source, type, *batch)))
+
+    def ids(self, numbers: Iterable[int]) -> Iterator[str]:
+        """Yield the ids of the resources in rows."""
+        waiting = iter(numbers)
+        while batch := tuple(itertools.islice(waiting, _BATCH)):
+            sql = f"SELECT id FROM resource WHERE no IN ({', '.join('?' * len(batch))})"
+            yield from (id for (id,) in self._reader.rows(sql, batch))
 
     def pasts(self, source: str, type: ResourceType, ids: Sequence[str]) -> dict[str, Past]:
         """Return what was done to those of these resources that we wrote to, or tried to; 500 ids at most."""

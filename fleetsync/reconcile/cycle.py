@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Protocol, TypeVar
 
@@ -38,11 +38,11 @@ from fleetsync.reconcile.apply import Apply
 from fleetsync.reconcile.details import WantedDetail, read_details
 from fleetsync.reconcile.endings import CUT_SHORT, Trouble, ending_of, source_fault_of
 from fleetsync.reconcile.listing import Means, count, judge, list_type
-from fleetsync.reconcile.planning import Planned, Planner
+from fleetsync.reconcile.planning import Evaluated, Planned, Planner
 from fleetsync.reconcile.progress import Progress, Report, silent
 from fleetsync.reconcile.reviewed import Reviewed, still_valid
 from fleetsync.reconcile.settlement import Settlement
-from fleetsync.reconcile.spooled import Outcomes
+from fleetsync.reconcile.spooled import Keys, Outcomes
 from fleetsync.reconcile.together import Hands, each
 from fleetsync.reconcile.tombstones import bury
 from fleetsync.transport.breaking import Circuit
@@ -198,10 +198,11 @@ class Cycle:
         await job.mirror.wishes.declare(job.declarations, cycle, job.source.name)
         wanted = await self._in_thread(lambda planner, selection: planner.wanting_details(selection))
         await self._read_details(wanted, cycle)
-        done.plan = await self._plan(asked=self._asked)
+        planned = await self._plan(asked=self._asked)
+        done.plan = planned.plan
         self._counts.planned = len(done.plan.changes)
         if self._write:
-            await self._apply(cycle, done)
+            await self._apply(cycle, done, planned)
 
     async def _settle(self, cycle: CycleId, done: Done) -> None:
         """Find out what became of writes that an earlier process left open, before anything else is sent."""
@@ -273,20 +274,32 @@ class Cycle:
                     raise
                 self._troubles.append(Trouble(error=error, type=type))
 
-    async def _plan(self, *, asked: bool = False) -> Plan:
+    async def _plan(self, *, asked: bool = False) -> Planned:
         """Evaluate the declarations, store the drift, and return the plan of the types that were listed just now."""
-        job = self._job
         planned: Planned = await self._in_thread(
             lambda planner, selection: planner.plan(selection, self._listed, asked=asked)
         )
-        _say_turned(
-            job.source.name, await job.mirror.wishes.evaluate(job.source.name, planned.selected, planned.plan.drift)
-        )
-        return planned.plan
+        await self._evaluate(planned.evaluated)
+        return planned
 
-    async def _apply(self, cycle: CycleId, done: Done) -> None:
-        job, plan, reviewed = self._job, done.plan, self._reviewed
-        if plan is None or not isinstance(job.source, Target):
+    async def _plan_again(self, planned: Planned, written: Iterable[Outcome]) -> None:
+        """Store what the declarations say now that something was written, looking again at that alone where one can."""
+        keys = Keys()
+        for outcome in written:
+            keys.put(outcome.key)
+        left = await self._in_thread(lambda planner, selection: planner.again(selection, planned, keys))
+        if left is None:
+            await self._plan()
+        else:
+            await self._evaluate(left)
+
+    async def _evaluate(self, found: Evaluated) -> None:
+        name = self._job.source.name
+        _say_turned(name, await self._job.mirror.wishes.evaluate(name, found.selected, found.drift))
+
+    async def _apply(self, cycle: CycleId, done: Done, planned: Planned) -> None:
+        job, plan, reviewed = self._job, planned.plan, self._reviewed
+        if not isinstance(job.source, Target):
             return
         changes = plan.changes
         if reviewed is not None:
@@ -311,7 +324,7 @@ class Cycle:
             self._count(done.outcomes)
             self._troubles += (Trouble(error=error, type=type) for (type, _), error in apply.forbidden.items())
         if done.outcomes:
-            await self._plan()
+            await self._plan_again(planned, done.outcomes)
 
     async def _check(self, changes: int, known: int) -> None:
         job, limits = self._job, self._job.settings.limits

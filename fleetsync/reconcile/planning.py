@@ -3,6 +3,7 @@
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import groupby
 
 import msgspec
 from msgspec.structs import replace
@@ -15,22 +16,35 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.model import Part, Resource, ResourceKey, ResourceType
 from fleetsync.core.path import Path, overlap
 from fleetsync.core.plan import Change, Drift, DriftState, Guard, GuardKind, Leaf, Plan, actual_at, compare, dropped
-from fleetsync.mirror.scan import Scanned
+from fleetsync.mirror.scan import Renewed, Scanned
 from fleetsync.mirror.selection import Row, Selection
-from fleetsync.mirror.wishes import Selected
+from fleetsync.mirror.wishes import Matched, Selected
 from fleetsync.providers.base import Source, Target
 from fleetsync.reconcile.contests import Contests, Told
 from fleetsync.reconcile.details import WantedDetail
-from fleetsync.reconcile.spooled import Changes, Contradictions, Drifts, WantedDetails
+from fleetsync.reconcile.spooled import Changes, Contradictions, Drifts, Keys, WantedDetails
 
 _BATCH = 200
 
 
+class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
+    """What each declaration selects in a source, and what is not as declared there, sorted by key."""
+
+    selected: tuple[Selected, ...]
+    drift: Sequence[Drift]
+
+
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan, and what each declaration selects on the way to it."""
+    """A plan, and what each declaration selects on the way to it; `claims`, by type, are for who looks again."""
 
     plan: Plan
     selected: tuple[Selected, ...]
+    claims: Mapping[ResourceType, "_Claims"]
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """Return what is to be stored of it."""
+        return Evaluated(selected=self.selected, drift=self.plan.drift)
 
 
 class Planner:
@@ -78,7 +92,42 @@ class Planner:
             draft.decide()
             selected += claims.selected(draft.drifting)
         plan = draft.plan(basis(self._declarations), selection.known(self._source.name))
-        return Planned(plan=plan, selected=tuple(selected))
+        return Planned(plan=plan, selected=tuple(selected), claims=self._planned)
+
+    def again(self, selection: Selection, planned: Planned, written: Iterable[ResourceKey]) -> Evaluated | None:
+        """Return what a plan would find now that resources were `written`, which are sorted; None: only a plan tells.
+
+        These alone are looked at again, and those that a selector that looks at other rows selects now and did not, or
+        did and does not. All others are as they were planned.
+        """
+        target = self._source if isinstance(self._source, Target) else None
+        contests = None if target is None else Contests(target, self._settings, selection, self._at)
+        draft = _Draft(self._source, self._settings, frozenset(), target, contests, asked=False)
+        looked, keys = _numbers(selection, self._source.name, written), Keys()
+        matched: dict[str, Matched] = {}
+        for spec in self._specs():
+            claims, among = planned.claims[spec.type], looked.get(spec.type, Bitmap())
+            sound = claims.sound
+            scanned = selection.scan_again(self._source.name, spec.type, sound, claims.scanned, among)
+            if scanned.faults:
+                return None
+            for row, mine, held in replace(claims, scanned=scanned).rows(selection):
+                draft.consider(spec, row, mine, held)
+            draft.decide()
+            for name, again in scanned.matches.items():
+                matched[name] = Renewed(first=claims.scanned.matches[name], again=again, looked=among)
+            for id in selection.ids(among):
+                keys.put(ResourceKey(self._source.name, spec.type, id))
+        drifting = draft.take_over(planned, keys)
+        return Evaluated(
+            selected=tuple(
+                replace(one, matched=matched[one.declaration], drifting=drifting[one.declaration])
+                if one.declaration in matched
+                else one
+                for one in planned.selected
+            ),
+            drift=draft.drift,
+        )
 
     def meets(self, selection: Selection, change: Change) -> bool:
         """Say whether a resource is there and has every value that a change wants."""
@@ -160,6 +209,12 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
             owners = known.get(names) or known.setdefault(names, _owners(self.declarations[name] for name in names))
             yield row, owners, tuple(one for one in self.held if row.no in one.numbers)
 
+    @property
+    def sound(self) -> list[Declaration]:
+        """Return those whose selectors could be run."""
+        held = {one.declaration.name for one in self.held}
+        return [one for name, one in self.declarations.items() if name not in held]
+
     def selected(self, drifting: Mapping[str, int]) -> Iterator[Selected]:
         """Yield what each declaration selects, and how many of those resources drift from it."""
         errors = {one.declaration.name: one.error for one in self.held}
@@ -169,6 +224,14 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 matched = self.scanned.matches[name]
                 yield Selected(declaration=name, matched=matched, drifting=drifting.get(name, 0))
+
+
+def _numbers(selection: Selection, source: str, keys: Iterable[ResourceKey]) -> dict[ResourceType, Bitmap]:
+    """Return the numbers of the rows of resources, by type."""
+    found: dict[ResourceType, Bitmap] = {}
+    for type, some in groupby(keys, key=lambda key: key.type):
+        found.setdefault(type, Bitmap()).add(selection.numbers(source, type, (key.id for key in some)))
+    return found
 
 
 class _Owners(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +315,25 @@ class _Draft(msgspec.Struct):
                 self.drift.put(leaf)
             self.drifting.update({name for leaf in drift for name in leaf.leaf.declarations})
         self.waiting.clear()
+
+    def take_over(self, planned: Planned, keys: Iterable[ResourceKey]) -> Mapping[str, int]:
+        """Take the drift over that was planned of other resources than these; return what drifts by declaration.
+
+        Both are sorted.
+        """
+        drifting = Counter({one.declaration: one.drifting for one in planned.selected})
+        drifting.update(self.drifting)
+        waiting = iter(keys)
+        key = next(waiting, None)
+        for of, drift in groupby(planned.plan.drift, key=lambda one: one.key):
+            while key is not None and key < of:
+                key = next(waiting, None)
+            if key == of:
+                drifting.subtract({name for one in drift for name in one.leaf.declarations})
+            else:
+                for one in drift:
+                    self.drift.put(one)
+        return drifting
 
     def _held(
         self, key: ResourceKey, wish: Wish, unmet: Mapping[Part, tuple[Leaf, ...]], document: Mapping[str, object]

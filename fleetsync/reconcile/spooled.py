@@ -20,6 +20,7 @@ _change = msgspec.json.Decoder(tuple[_Key, str, str, str | None, bool, list[_Lea
 _drift = msgspec.json.Decoder(tuple[_Key, _Leaf, str, str | None])
 _reason = msgspec.json.Decoder(tuple[_Key, str])
 _outcome = msgspec.json.Decoder(tuple[_Key, str, Result, int | None, str | None, str | None])
+_key_told = msgspec.json.Decoder(_Key)
 _wanted = msgspec.json.Decoder(tuple[_Key, str, tuple[Path, ...]])
 
 
@@ -71,6 +72,17 @@ class WantedDetails(Sorted[WantedDetail]):
         self.add(wanted.key.type, wanted.key.id, _encode((_key(wanted.key), wanted.part, wanted.paths)))
 
 
+class Keys(Sorted[ResourceKey]):
+    """Resources of one source."""
+
+    def __init__(self) -> None:
+        super().__init__(_key_in)
+
+    def put(self, key: ResourceKey) -> None:
+        """Take one more."""
+        self.add(key.type, key.id, _encode(_key(key)))
+
+
 class Outcomes(Sorted[Outcome]):
     """What became of writes, as it was reported."""
 
@@ -112,6 +124,10 @@ def _meant(told: list[Any] | None) -> Json | Missing:
     if told is None:
         return UNKNOWN
     return told[0] if told else ABSENT
+
+
+def _key_in(text: bytes) -> ResourceKey:
+    return _key_of(_key_told.decode(text))
 
 
 def _change_in(text: bytes) -> Change:
