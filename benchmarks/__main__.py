@@ -1,6 +1,7 @@
 """Run the benchmarks and print their tables: `make bench`, or `python -m benchmarks --help`."""
 
 import argparse
+import compileall
 import contextlib
 import os
 import platform
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import fleetsync
 from benchmarks import beside, growth, listing, plans, rates, readers, start
 from benchmarks.contest import Suite
 
@@ -22,6 +24,9 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="without the scripts that people write")
     parser.add_argument("--only", action="append", choices=list(SUITES), help="may be given several times")
     given = parser.parse_args()
+    # As an installation does: where nothing may be written beside the sources, every start would compile them anew.
+    for folder in (Path(fleetsync.__file__).parent, Path(__file__).parent):
+        compileall.compile_dir(folder, quiet=1)
     where = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores"
     print(f"{where}, {given.rounds} rounds in turn; medians, ratios with their range\n")
     with tempfile.TemporaryDirectory(prefix="fleetsync-bench-") as folder:
