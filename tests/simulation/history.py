@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from urllib.parse import quote
 
 from fleetsync.daemon.work import Command
@@ -30,7 +31,11 @@ from tests.simulation.world import World
 _GOING = "SELECT id FROM cycle WHERE source = ? AND finished_at IS NULL"
 _WENT_ON = "SELECT id FROM listing WHERE id IN (SELECT max(id) FROM listing GROUP BY source, type) AND resumed LIMIT 1"
 HOUR_S = 3600.0
-RESTART_S = 5.0
+RESTARTS_S = (0.0, 5.0, 5.0)
+"""So long after its end a process is started again: at once by an impatient person, or by what supervises it."""
+_LONGEST_RESTART_S = 120.0
+_LIVES_S = 60.0
+"""Who does not live that long is waited for ever longer."""
 BOUND_S = 6 * HOUR_S
 """So long after the last fault everything has converged: holds and pauses of an hour, and a few cycles after that."""
 _STEP_S = 10.0
@@ -63,6 +68,8 @@ class History:
         self.world = World(self._folder, template, seed, kinds, size_of(seed))
         self.mischief = Mischief(self.world)
         self._next_look_s = self.world.size.look_s
+        self._random = Random(f"restarts of {seed}")
+        self._restart_s = 0.0
 
     def run(self) -> Told:
         """Let it happen, and return what came of it."""
@@ -113,7 +120,10 @@ class History:
             process.run(min(until_s, self._next_look_s))
             if process.has_ended:
                 self._bury()
-                agenda.pass_until(agenda.now_s + RESTART_S)
+                lived_s = agenda.now_s - process.began_s
+                again_s = 2 * self._restart_s if lived_s < _LIVES_S else 0.0
+                self._restart_s = min(_LONGEST_RESTART_S, max(again_s, self._random.choice(RESTARTS_S)))
+                agenda.pass_until(agenda.now_s + self._restart_s)
                 continue
             self.mischief.pause(process)
             if agenda.now_s >= self._next_look_s:

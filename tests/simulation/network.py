@@ -339,7 +339,7 @@ class Answer:
 
 def _unpacked(answer: SimResponse) -> bytes:
     encoding = {name.lower(): value for name, value in answer.headers.items()}.get("content-encoding")
-    return zlib.decompress(answer.body, wbits=31) if encoding == "gzip" else answer.body
+    return zlib.decompress(answer.body, wbits=31, bufsize=_PIECE) if encoding == "gzip" else answer.body
 
 
 def _reset() -> Exception:

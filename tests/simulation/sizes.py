@@ -42,8 +42,8 @@ TINY = Size(
 BRIEF = Size(
     places=(1, 1, 1, 1, 2),
     devices=(3, 7),
-    intervals_s=(240, 300),
-    mischief_s=(500.0, 1200.0),
+    intervals_s=(300, 400),
+    mischief_s=(700.0, 1500.0),
     sorts=2,
     by_chance=1,
     operate_s=200.0,
@@ -75,4 +75,4 @@ def size_of(seed: int) -> Size:
     """Return how large the history of a seed is."""
     if seed % 500 == 42:
         return DAYS
-    return HOURS if seed % 40 == 7 else BRIEF
+    return HOURS if seed % 60 == 7 else BRIEF
