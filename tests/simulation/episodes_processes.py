@@ -45,7 +45,7 @@ def _kill_at_write(mischief: Any, name: str, place: Place) -> None:
 def _kill_at_page(mischief: Any, name: str, place: Place) -> None:
     """Let pages come so slowly that some are stored before others are there."""
     before_s, place.weather.latency_s = place.weather.latency_s, 0.8
-    left = [mischief.random.randint(2, 6)]
+    left = [mischief.random.randint(1, 4)]
 
     def kill(exchange: Any) -> None:
         process, asked = mischief.process, exchange.notes["asked"]

@@ -40,10 +40,10 @@ TINY = Size(
 """What scenarios are played with, again and again, once for every crash."""
 
 BRIEF = Size(
-    places=(1, 1, 1, 1, 2),
+    places=(1, 1, 1, 1, 1, 2),
     devices=(3, 7),
     intervals_s=(300, 400),
-    mischief_s=(700.0, 1500.0),
+    mischief_s=(600.0, 1300.0),
     sorts=2,
     by_chance=1,
     operate_s=200.0,
