@@ -14,6 +14,7 @@ from fleetsync.core.counts import Counts
 from fleetsync.core.model import CycleId
 from fleetsync.core.words import counted
 from fleetsync.errors import ConfigError, FleetsyncError, Problem, UsageError
+from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Writer
 from fleetsync.mirror.tables import UtcDateTime, coverage, cycle, listing, metadata, source
 
@@ -23,26 +24,29 @@ _LAST = (
     .where(listing.c.source == bindparam("source"), listing.c.state.in_(("complete", "refused")))
     .group_by(listing.c.type)
 )
-_REFUSED = (
+_REFUSED = Compiled(
     select(listing.c.type, listing.c.unseen)
     .where(listing.c.id.in_(_LAST), listing.c.state == "refused")
     .order_by(listing.c.type)
 )
-_SOURCES = select(source)
+_SOURCES = Compiled(select(source))
 _OF_SOURCE = update(source).where(source.c.name == bindparam("b_name"))
-_CONFIRMED = select(source.c.confirmed_writes).where(source.c.name == bindparam("name"))
-_PAUSED = select(source.c.paused).where(source.c.name == bindparam("name"))
-_PASS = _OF_SOURCE.where(or_(source.c.confirmed_writes.is_not(None), source.c.refused_writes.is_not(None))).values(
-    confirmed_writes=None, refused_writes=None
-)
-_LEFT_OPEN = update(cycle).where(cycle.c.source == bindparam("b_source"), cycle.c.finished_at.is_(None))
-_FINISH = update(cycle).where(cycle.c.id == bindparam("b_id"))
+_CONFIRMED = Compiled(select(source.c.confirmed_writes).where(source.c.name == bindparam("name")))
+_PAUSED = Compiled(select(source.c.paused).where(source.c.name == bindparam("name")))
+_WAITS = or_(source.c.confirmed_writes.is_not(None), source.c.refused_writes.is_not(None))
+_PASS = Compiled(_OF_SOURCE.where(_WAITS).values(confirmed_writes=None, refused_writes=None))
+_LEFT_OPEN = Compiled(update(cycle).where(cycle.c.source == bindparam("b_source"), cycle.c.finished_at.is_(None)))
+_FINISH = Compiled(update(cycle).where(cycle.c.id == bindparam("b_id")))
 _BEGIN = insert(cycle)
 _KNOWN = select(func.coalesce(func.sum(coverage.c.known), 0)).where(coverage.c.source == bindparam("b_name"))
-_END = _OF_SOURCE.values(known=_KNOWN.scalar_subquery())
+_KNOW = _OF_SOURCE.values(known=_KNOWN.scalar_subquery())
+_END = Compiled(_KNOW)
+_SET = Compiled(_OF_SOURCE)
 # What was wrong before, in whatever way, is wrong since then.
-_END_AT_FAULT = _END.values(
-    fault_since=func.coalesce(source.c.fault_since, bindparam("b_since", type_=UtcDateTime)),
+_END_AT_FAULT = Compiled(
+    _KNOW.values(
+        fault_since=func.coalesce(source.c.fault_since, bindparam("b_since", type_=UtcDateTime)),
+    )
 )
 
 
@@ -152,7 +156,7 @@ class Cycles:
                 waiting = {f"--gone {n} ({type})": n for type, n in listings}
                 _check_waits(f"{counted(gone, 'vanished resource')}", gone, waiting)
                 values["confirmed_gone"] = gone
-            await transaction.run(_OF_SOURCE, {"b_name": name, **values})
+            await transaction.run(_SET, {"b_name": name, **values})
 
     async def is_confirmed(self, name: str, writes: int) -> bool:
         """Say whether a person accepted a plan with just so many writes, which is used up by that.
@@ -163,7 +167,7 @@ class Cycles:
             rows = await transaction.rows(_CONFIRMED, {"name": name})
             found = [tuple(row) for row in rows] == [(writes,)]
             values = {"confirmed_writes": None, "refused_writes": None if found else writes}
-            await transaction.run(_OF_SOURCE, {"b_name": name, **values})
+            await transaction.run(_SET, {"b_name": name, **values})
             return found
 
     async def pass_plan(self, name: str) -> None:
@@ -209,7 +213,7 @@ class Cycles:
 
     async def _set(self, name: str, **values: Any) -> None:
         async with self._writer.transaction() as transaction:
-            await transaction.run(_OF_SOURCE, {"b_name": name, **values})
+            await transaction.run(_SET, {"b_name": name, **values})
 
 
 def _fault(ending: Ending, at: datetime) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 
 from fleetsync.errors import MirrorError, of_the_machine
+from fleetsync.mirror.compiled import Compiled, Form
 from fleetsync.mirror.library import check_library
 from fleetsync.mirror.thread import WriterThread
 from fleetsync.mirror.trouble import primary, told
@@ -272,16 +273,21 @@ class Statements:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def run(self, statement: Executable, rows: Any = None) -> int:
+    def run(self, statement: Executable | Compiled, rows: Any = None) -> int:
         """Execute a statement, once for each of `rows`; return how many rows it changed."""
+        if isinstance(statement, Compiled):
+            return self._execute(statement, rows or {})[1].rowcount
         return int(getattr(self._connection.execute(statement, rows), "rowcount", 0))
 
     def insert(self, statement: Insert, row: dict[str, Any]) -> int:
         """Insert one row and return its number."""
         return int(self._connection.execute(statement, row).inserted_primary_key[0])  # type: ignore[index]  # one row has one
 
-    def rows(self, statement: Executable, parameters: Any = None) -> Sequence[Any]:
+    def rows(self, statement: Executable | Compiled, parameters: Any = None) -> Sequence[Any]:
         """Return all rows of a SELECT; for answers that are small by nature."""
+        if isinstance(statement, Compiled):
+            form, cursor = self._execute(statement, parameters or {})
+            return form.rows(cursor.fetchall())
         found: Sequence[Any] = self._connection.execute(statement, parameters).all()
         return found
 
@@ -310,6 +316,11 @@ class Statements:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
         if rows:
             self._connection.execute(_upsert(table, keys, tuple(rows[0]), adding), list(rows))
+
+    def _execute(self, statement: Compiled, parameters: Mapping[str, Any]) -> tuple[Form, sqlite3.Cursor]:
+        form = statement.form(self._connection.dialect, tuple(parameters))
+        driver: Any = self._connection.connection.driver_connection
+        return form, driver.execute(form.sql, form.arranged(parameters))
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[DBAPICursor]:
@@ -348,7 +359,7 @@ class Transaction:
         """Do a piece of work in the thread; it is one step for the loop."""
         return await self._thread.run(partial(execute, work, Statements(self._connection)))
 
-    async def run(self, statement: Executable, rows: Any = None) -> int:
+    async def run(self, statement: Executable | Compiled, rows: Any = None) -> int:
         """Execute a statement, once for each of `rows`; return how many rows it changed."""
         return await self.do(lambda on: on.run(statement, rows))
 
@@ -371,7 +382,7 @@ class Transaction:
         """Insert rows; where one with the same keys stands, write its other columns anew, or add to them."""
         await self.do(lambda on: on.upsert(table, keys, rows, adding=adding))
 
-    async def rows(self, statement: Executable, parameters: Any = None) -> Sequence[Any]:
+    async def rows(self, statement: Executable | Compiled, parameters: Any = None) -> Sequence[Any]:
         """Return all rows of a SELECT; for answers that are small by nature."""
         return await self.do(lambda on: on.rows(statement, parameters))
 

@@ -12,6 +12,7 @@ from fleetsync.core.model import CycleId, Detail, ETag, Part, Resource, Resource
 from fleetsync.core.operation import Operation
 from fleetsync.core.plan import Change, Outcome, Result
 from fleetsync.mirror import sightings
+from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Prepared, Statements, Writer
 from fleetsync.mirror.resources import Scope, json_text
 from fleetsync.mirror.tables import operation, text_of, write
@@ -28,7 +29,7 @@ _CONCLUDE = Prepared(
 )
 _END_OPERATION = Prepared(delete(operation).where(operation.c.write == bindparam("b_write")), ("b_write",))
 
-_LEFT_OPEN = (
+_LEFT_OPEN = Compiled(
     select(
         *(write.c.id, write.c.type, write.c.resource_id, write.c.part, write.c.patch, write.c.etag),
         *(write.c.started_at, write.c.status, write.c.request_id, operation.c.handle, operation.c.deadline_at),

@@ -22,6 +22,7 @@ from fleetsync.core.safety import Showing
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import kept, resources
 from fleetsync.mirror.comparison import Batch, Expected
+from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Prepared, Statements, Transaction, Writer
 from fleetsync.mirror.late import Late
 from fleetsync.mirror.tables import NOT_BY_KEY, coverage, listing, resource, seen, source, text_of
@@ -31,11 +32,16 @@ CURSOR_LIFE = datetime.timedelta(hours=1)
 
 # What is there is what there ever was, which the index of the keys tells alone, but for what is gone.
 _OF_TYPE = (resource.c.source == bindparam("source"), resource.c.type == bindparam("type"))
-_COUNT = select(
-    select(func.count()).select_from(resource).where(*_OF_TYPE).scalar_subquery()
-    - select(func.count()).select_from(resource).where(*NOT_BY_KEY, resource.c.gone_at.is_not(None)).scalar_subquery()
+_COUNT = Compiled(
+    select(
+        select(func.count()).select_from(resource).where(*_OF_TYPE).scalar_subquery()
+        - select(func.count())
+        .select_from(resource)
+        .where(*NOT_BY_KEY, resource.c.gone_at.is_not(None))
+        .scalar_subquery()
+    )
 )
-_KNOWN = (
+_KNOWN = Compiled(
     select(resource.c.no, resource.c.id, resource.c.missed_since, resource.c.seen_at, resource.c.seen_by)
     .where(resource.c.source == bindparam("source"), resource.c.type == bindparam("type"))
     .where(resource.c.gone_at.is_(None), resource.c.id > bindparam("last"))
@@ -55,29 +61,29 @@ _BURY = Prepared(
     ("b_at", "b_reason", "b_no"),
 )
 # How the last listing that was judged fared, and the last that missed nothing.
-_JUDGED = (
+_JUDGED = Compiled(
     select(listing.c.agrees)
     .where(listing.c.source == bindparam("source"), listing.c.type == bindparam("type"))
     .where(listing.c.state.in_(("complete", "refused")))
     .order_by(listing.c.id.desc())
     .limit(1)
 )
-_WHOLE = (
+_WHOLE = Compiled(
     select(listing.c.counted - listing.c.shown)
     .where(listing.c.source == bindparam("source"), listing.c.type == bindparam("type"))
     .where(listing.c.state == "complete", listing.c.unseen == 0, listing.c.counted.is_not(None))
     .order_by(listing.c.id.desc())
     .limit(1)
 )
-_OPEN = (
+_OPEN = Compiled(
     select(listing)
     .where(listing.c.source == bindparam("source"), listing.c.type == bindparam("type"), listing.c.state == "open")
     .order_by(listing.c.id.desc())
 )
 _BEGIN = insert(listing)
-_STAND = update(listing).where(listing.c.id == bindparam("b_id"))
-_SEEN = select(seen.c.chunk, seen.c.bits).where(seen.c.listing == bindparam("listing"))
-_FORGET_SEEN = delete(seen).where(seen.c.listing == bindparam("b_listing"))
+_STAND = Compiled(update(listing).where(listing.c.id == bindparam("b_id")))
+_SEEN = Compiled(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == bindparam("listing")))
+_FORGET_SEEN = Compiled(delete(seen).where(seen.c.listing == bindparam("b_listing")))
 _INTERRUPTED = "the process ended in the middle of it"
 
 

@@ -12,6 +12,7 @@ from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import diff, same
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey
 from fleetsync.mirror import resources
+from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.resources import Scope
 from fleetsync.mirror.tables import listing, resource, seen
@@ -31,8 +32,8 @@ _OPEN = Prepared(
     ("source", "type"),
 )
 
-_DESCRIBE = update(resource).where(resource.c.no == bindparam("b_no"))
-_SEEN = select(seen.c.chunk, seen.c.bits).where(seen.c.listing == bindparam("listing"))
+_DESCRIBE = Compiled(update(resource).where(resource.c.no == bindparam("b_no")))
+_SEEN = Compiled(select(seen.c.chunk, seen.c.bits).where(seen.c.listing == bindparam("listing")))
 
 
 def detail(on: Statements, key: ResourceKey, part: Part) -> object:

@@ -16,6 +16,7 @@ from fleetsync.core.model import CycleId, ResourceType
 from fleetsync.core.path import render
 from fleetsync.core.plan import Drift, DriftState
 from fleetsync.mirror import resources
+from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Prepared, Transaction, Writer
 from fleetsync.mirror.resources import Scope, json_text
 from fleetsync.mirror.tables import declaration, drift_leaf, resource, selected, selection, source
@@ -29,22 +30,22 @@ _FORGET_LEAF = Prepared(
     tuple(f"b_{name}" for name in _KEY),
 )
 
-_DECLARED = select(declaration)
-_NAMES = select(declaration.c.name)
-_HELD = (
+_DECLARED = Compiled(select(declaration))
+_NAMES = Compiled(select(declaration.c.name))
+_HELD = Compiled(
     select(declaration)
     .join(selection, selection.c.declaration == declaration.c.name)
     .where(selection.c.source == bindparam("source"))
 )
-_IN_USE = (
+_IN_USE = Compiled(
     select(selection.c.declaration)
     .where(selection.c.source.in_(select(source.c.name).where(source.c.configured)))
     .distinct()
 )
-_SELECTIONS = select(selection).where(selection.c.source == bindparam("source"))
+_SELECTIONS = Compiled(select(selection).where(selection.c.source == bindparam("source")))
 _MATCHES = (selected.c.declaration == bindparam("b_declaration"), selected.c.source == bindparam("b_source"))
-_CHUNKS = select(selected.c.chunk, selected.c.bits).where(*_MATCHES)
-_DRIFTING = (
+_CHUNKS = Compiled(select(selected.c.chunk, selected.c.bits).where(*_MATCHES))
+_DRIFTING = Compiled(
     update(source)
     .where(source.c.name == bindparam("b_name"), source.c.drifting != bindparam("b_drifting"))
     .values(drifting=bindparam("b_drifting"))
@@ -54,10 +55,10 @@ _RESOURCE = tuple_(drift_leaf.c.type, drift_leaf.c.resource_id)
 _AFTER = tuple_(bindparam("after_type"), bindparam("after_id")) < _RESOURCE
 _UPTO = tuple_(bindparam("upto_type"), bindparam("upto_id")) >= _RESOURCE
 _PARTS = {
-    (False, False): _DRIFT,
-    (False, True): _DRIFT.where(_UPTO),
-    (True, False): _DRIFT.where(_AFTER),
-    (True, True): _DRIFT.where(_AFTER, _UPTO),
+    (False, False): Compiled(_DRIFT),
+    (False, True): Compiled(_DRIFT.where(_UPTO)),
+    (True, False): Compiled(_DRIFT.where(_AFTER)),
+    (True, True): Compiled(_DRIFT.where(_AFTER, _UPTO)),
 }
 """The drift of a source behind one resource and up to another, where there is the one and the other."""
 
@@ -121,7 +122,7 @@ class Wishes:
 
     async def _store(self, transaction: Transaction, declarations: Sequence[Declaration]) -> None:
         wanted = {one.name: _row(one) for one in declarations}
-        there = {row.name: dict(row._mapping) for row in await transaction.rows(_DECLARED)}  # noqa: SLF001 - SQLAlchemy's public name
+        there = {row.name: row._asdict() for row in await transaction.rows(_DECLARED)}
         in_use = {name for (name,) in await transaction.rows(_IN_USE)}
         left = [name for name in there if name not in wanted and name not in in_use]
         if left:
