@@ -5,18 +5,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHUNK_BYTES = 1024
 CHUNK_BITS = CHUNK_BYTES * 8
+MOST_RUNS = 64
+"""So many are given out: all of them are stored together, time and again."""
 _ONE = ord("1")
+
+Run = tuple[int, int]
+"""The first and the last of numbers that follow one another."""
 
 
 class Bitmap:
     """Row numbers from 0 up; a million neighbours take 125 kB.
 
-    It knows which chunks changed since they were last taken, so that a commit stores those alone.
+    It knows which chunks changed since they were last stored, so that a commit stores those alone; and what of it is
+    runs, which are stored as two numbers each.
     """
 
-    def __init__(self, chunks: Mapping[int, bytes] | None = None) -> None:
+    def __init__(self, chunks: Mapping[int, bytes] | None = None, runs: Iterable[Run] = ()) -> None:
         self._chunks = dict(chunks or {})
         self._changed: set[int] = set()
+        self._runs: dict[int, Run] = {}
+        for first, last in runs:
+            self.add(range(first, last + 1))
 
     def __contains__(self, number: int) -> bool:
         index, bit = divmod(number, CHUNK_BITS)
@@ -72,14 +81,42 @@ class Bitmap:
         if before | bits != before:
             self._chunks[index] = (before | bits).to_bytes(CHUNK_BYTES, "little")
             self._changed.add(index)
+            self._note_run(index, before | bits)
+
+    def _note_run(self, index: int, bits: int) -> None:
+        """Take note of the one run that a chunk is, if it is one."""
+        first, end = (bits & -bits).bit_length() - 1, bits.bit_length()
+        if bits.bit_count() == end - first:
+            begin = index * CHUNK_BITS
+            self._runs[index] = begin + first, begin + end - 1
+        else:
+            self._runs.pop(index, None)
+
+    def in_runs(self) -> tuple[list[Run], dict[int, bytes]]:
+        """Return what of it is runs of neighbours, all that there is, and the other chunks that changed.
+
+        Both are what there was to store, since `saved()` was last called with such chunks; what was stored as a chunk
+        before may be in a run now. There are at most `MOST_RUNS`.
+        """
+        runs: list[Run] = []
+        held: set[int] = set()
+        for index, (first, last) in sorted(self._runs.items()):
+            if runs and runs[-1][1] + 1 == first:
+                runs[-1] = runs[-1][0], last
+            elif len(runs) < MOST_RUNS:
+                runs.append((first, last))
+            else:
+                break
+            held.add(index)
+        return runs, {index: self._chunks[index] for index in sorted(self._changed - held)}
 
     def changed(self) -> dict[int, bytes]:
-        """Return the chunks that changed since `saved()` was last called."""
+        """Return the chunks that changed since they were saved."""
         return {index: self._chunks[index] for index in sorted(self._changed)}
 
-    def saved(self) -> None:
-        """Take note that what `changed()` returned is stored durably."""
-        self._changed.clear()
+    def saved(self, chunks: Iterable[int]) -> None:
+        """Take note that these chunks are stored durably."""
+        self._changed.difference_update(chunks)
 
 
 def _bits(offsets: Sequence[int]) -> int:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
-from fleetsync.core.bitmap import Bitmap
+from fleetsync.core.bitmap import Bitmap, Run
 from fleetsync.core.delta import Event, Stored, chained, compare, doubtful, is_unclear
 from fleetsync.core.document import digest_of
 from fleetsync.core.kind import TypeSpec
@@ -191,7 +192,7 @@ class Listings:
             cursor=Cursor(row.cursor) if row.cursor is not None else None,
             resumed=True,
             ended=row.ended,
-            seen=Bitmap(dict(chunks)),
+            seen=Bitmap(dict(chunks), msgspec.json.decode(row.runs, type=list[Run]) if row.runs else ()),
             pages=row.pages,
             listed=row.listed,
             pages_before=row.pages,
@@ -246,7 +247,7 @@ class Listings:
         scope = self._scope(going)
         async with self._writer.transaction() as transaction:
             error = await transaction.do(lambda on: self._record(on, scope, going, pages))
-        going.seen.saved()
+        going.seen.saved(going.seen.in_runs()[1])
         if error is not None:
             raise error
 
@@ -262,7 +263,8 @@ class Listings:
         for page, size in zip(pages, listed, strict=True):
             going.chain = chained(going.chain, size, page.next)
             going.listed += size
-        rows = [{"listing": going.id, "chunk": chunk, "bits": bits} for chunk, bits in going.seen.changed().items()]
+        runs, chunks = going.seen.in_runs()
+        rows = [{"listing": going.id, "chunk": chunk, "bits": bits} for chunk, bits in chunks.items()]
         on.upsert(seen, ("listing", "chunk"), rows)
         sizes = {"last_page": listed[-1]} | ({} if going.pages else {"first_page": listed[0]})
         going.cursor = pages[-1].next
@@ -277,6 +279,7 @@ class Listings:
             "strangers": going.strangers,
             "cursor": going.cursor,
             "cursor_at": scope.at,
+            "runs": msgspec.json.encode(runs).decode(),
             "ended": going.ended,
         }
         on.run(_STAND, {"b_id": going.id, **values})
@@ -511,7 +514,14 @@ class Listings:
         self, transaction: Transaction, id: ListingId, state: str, error: str | None, **more: int | None
     ) -> None:
         await transaction.do(self._late.build)
-        ended = {"state": state, "error": error, "finished_at": self._clock.now(), "cursor": None, "cursor_at": None}
+        ended = {
+            "state": state,
+            "error": error,
+            "finished_at": self._clock.now(),
+            "cursor": None,
+            "cursor_at": None,
+            "runs": None,
+        }
         await transaction.run(_STAND, {"b_id": id, **ended, **more})
         await transaction.run(_FORGET_SEEN, {"b_listing": id})
 

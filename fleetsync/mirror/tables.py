@@ -145,6 +145,8 @@ listing = Table(
     Column("cited_at", UtcDateTime),
     Column("cursor", Text),
     Column("cursor_at", UtcDateTime),
+    # While it is open: which rows it has shown, as far as they follow one another, as pairs; the others are in `seen`.
+    Column("runs", Text),
     # The last page is stored; what it showed is still to be judged.
     Column("ended", Boolean, nullable=False, default=False),
     Column("error", Text),
@@ -152,7 +154,7 @@ listing = Table(
     sqlite_autoincrement=True,
 )
 
-# Which rows an open listing has shown: a bit per row number.
+# Which rows an open listing has shown: a bit per row number. What is in `runs` of the listing may be missing here.
 seen = Table(
     "seen",
     metadata,

@@ -1,5 +1,5 @@
-"""The key of resources is an index, which a first load builds at its end; pages are known by their bytes.
-
+"""The key of resources is an index, which a first load builds at its end; pages are known by their bytes;
+what a listing showed is kept in one row while it follows the rows.
 Revision ID: 0006
 Revises: 0005
 """
@@ -21,6 +21,7 @@ def upgrade() -> None:
     with op.batch_alter_table("resource", schema=None) as batch_op:
         batch_op.drop_constraint("resource_by_key", type_="unique")
     op.create_index("resource_by_key", "resource", ["source", "type", "id"], unique=True)
+    op.add_column("listing", sa.Column("runs", sa.Text(), nullable=True))
     op.create_table(
         "kept_page",
         sa.Column("first", sa.Integer(), nullable=False),

@@ -1,8 +1,11 @@
 """Sets of row numbers."""
 
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetsync.core import bitmap as bitmap_module
 from fleetsync.core.bitmap import CHUNK_BYTES, Bitmap
 
 CHUNK = CHUNK_BYTES * 8
@@ -38,11 +41,44 @@ def test_only_chunks_that_changed_are_given_out_and_stored_in_turn_they_make_the
 ) -> None:
     bitmap, stored = bitmap_of(first), {}
     stored |= bitmap.changed()
-    bitmap.saved()
+    bitmap.saved(stored)
     bitmap.add(second)
     changed = bitmap.changed()
     assert changed.keys() == {number // CHUNK for number in second - first}
     assert list(Bitmap(stored | changed)) == sorted(first | second)
+
+
+PIECES = st.lists(
+    NUMBERS | st.tuples(st.integers(0, 3 * CHUNK), st.integers(0, 2 * CHUNK)).map(lambda at: range(at[0], sum(at)))
+)
+
+
+@given(PIECES, st.sampled_from([0, 1, 2, 64]), st.sets(st.integers(0, 20)))
+def test_runs_and_the_other_chunks_are_the_whole_after_every_commit(
+    pieces: list[set[int] | range], most: int, lost: set[int]
+) -> None:
+    bitmap, chunks, whole = Bitmap(), {}, set()
+    with mock.patch.object(bitmap_module, "MOST_RUNS", most):
+        for number, piece in enumerate(pieces):
+            bitmap.add(piece)
+            whole |= set(piece)
+            runs, others = bitmap.in_runs()
+            assert len(runs) <= most
+            if number in lost:  # the transaction was rolled back
+                continue
+            chunks |= others
+            bitmap.saved(others)
+            assert set(Bitmap(chunks, runs)) == whole
+
+
+def test_what_follows_its_rows_is_one_run_and_no_chunk() -> None:
+    bitmap = Bitmap()
+    for begin in range(1, 100_001, 10_000):
+        bitmap.add(range(begin, begin + 10_000))
+        assert bitmap.in_runs() == ([(1, begin + 9_999)], {})
+    bitmap.add([200_000, 200_002])
+    assert bitmap.in_runs()[0] == [(1, 100_000)]
+    assert list(bitmap.in_runs()[1]) == [200_000 // CHUNK]
 
 
 def test_a_million_neighbours_take_an_eighth_of_a_megabyte() -> None:
