@@ -1,6 +1,7 @@
 """Listing one type to its end: pages in order, circles refused, the next page asked for before the last is stored."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -160,17 +161,14 @@ async def _batch(queue: "asyncio.Queue[Page | _End]", clock: Clock) -> tuple[lis
         return [], first
     pages = [first]
     size = first.size_bytes
-    until_s = clock.monotonic_s() + MOST_SECONDS
-    while len(pages) < MOST_PAGES and size < MOST_BYTES:
-        try:
-            async with clock.timeout(until_s - clock.monotonic_s()):
+    with contextlib.suppress(TimeoutError):
+        async with clock.timeout(MOST_SECONDS):
+            while len(pages) < MOST_PAGES and size < MOST_BYTES:
                 following = await queue.get()
-        except TimeoutError:
-            break
-        if isinstance(following, _End):
-            return pages, following
-        pages.append(following)
-        size += following.size_bytes
+                if isinstance(following, _End):
+                    return pages, following
+                pages.append(following)
+                size += following.size_bytes
     return pages, None
 
 

@@ -2,7 +2,6 @@
 
 import datetime
 import re
-from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -103,5 +102,4 @@ class Authorized:
 
 
 def _with(request: Request, value: str | None) -> Request:
-    headers: Mapping[str, str] = {} if value is None else {"Authorization": value}
-    return replace(request, headers={**request.headers, **headers})
+    return request if value is None else replace(request, headers={**request.headers, "Authorization": value})
