@@ -30,8 +30,8 @@ _DOUBTED = (
     " AND agrees = 0 ORDER BY source, type"
 )
 _ALIKE = (
-    'SELECT source, type, path, declaration, "by", COUNT(*), MIN(resource_id) FROM drift WHERE state = ?'
-    ' GROUP BY source, type, path, declaration, "by" ORDER BY 1, 2, 3'
+    'SELECT source, type, path, declaration, "by", COUNT(*), MIN(resource_id) FROM drift'
+    ' WHERE state = ? AND "by" IS NOT NULL GROUP BY source, type, path, declaration, "by" ORDER BY 1, 2, 3'
 )
 
 
@@ -43,7 +43,8 @@ def look(invocation: Invocation) -> dict[str, Any]:
     `age_s` (since the last complete listing), `waits_for` (words, or null), `rates`, `daily`, `live` (`usage.as_json`),
     `last_cycle` (as in the view `cycles`, or null) · `drift`: leaves by state · `held`: declarations that are held,
     `name, file, error` · `contradictions`: `source, type, path, declarations, files, resources` (how many), `example`
-    (an id) · `contested`: the same with `by` (who) in place of `files` · `doubted_listings`: the last listing of each
+    (an id) · `contested`: the same with `by` (who) in place of `files` · `rejected`: the same again, where the service
+    does not take what is declared · `doubted_listings`: the last listing of each
     type, where the service itself counts other than it lists, `id, source, type, state, shown, counted, error` ·
     `refused_configuration`: what the running daemon did not take over at its last reload, `at, file, line, message` ·
     `warnings`: words.
@@ -97,6 +98,7 @@ def _looked(reader: Reader, settings: Settings, clock: Clock, used: usage.Used) 
         "held": list(_rows(reader, "name, file, error", "declarations WHERE error IS NOT NULL ORDER BY name")),
         "contradictions": [_dispute(row) for row in reader.rows(_ALIKE, ("conflict",))],
         "contested": [_contest(row) for row in reader.rows(_ALIKE, ("contested",))],
+        "rejected": [_contest(row) for row in reader.rows(_ALIKE, ("pending",))],
         "doubted_listings": list(_rows(reader, "id, source, type, state, shown, counted, error", _DOUBTED)),
     }
 
@@ -208,17 +210,7 @@ def show(found: dict[str, Any]) -> None:
         output.line("drift: ", ", ".join(f"{count} {state}" for state, count in found["drift"].items()))
     for one in found["held"]:
         output.line(f"declaration {one['name']} ({one['file']}) is ", ("held", "yellow"), f": {one['error']}")
-    for one in found["contradictions"]:
-        where = f"{one['source']} {one['type']} {one['path']}"
-        disagree = " and ".join(one["declarations"])
-        files = " and ".join(one["files"])
-        output.line(
-            ("contradiction: ", "red"), f"{where}: {disagree} ({files}), {counted(one['resources'], 'resource')}"
-        )
-    for one in found["contested"]:
-        where = f"{one['source']} {one['type']} {one['path']}"
-        whose = f"{', '.join(one['declarations'])}: {one['by']}; {counted(one['resources'], 'resource')}"
-        output.line(("contested: ", "yellow"), f"{where}: {whose}, such as {one['example']!r}")
+    _show_disputes(found)
     for one in found["doubted_listings"]:
         where = f"{one['source']} {one['type']}"
         numbers = f"listing {one['id']} shows {one['shown']}, and the service itself counts {one['counted']}"
@@ -228,6 +220,22 @@ def show(found: dict[str, Any]) -> None:
         output.line(("refused: ", "red"), f"{problem}; the configuration before {one['at']} runs on")
     for warning in found["warnings"]:
         output.line(("warning: ", "yellow"), warning)
+
+
+def _show_disputes(found: dict[str, Any]) -> None:
+    """Print what declarations, somebody else or the service have against what is declared."""
+    for one in found["contradictions"]:
+        where = f"{one['source']} {one['type']} {one['path']}"
+        disagree = " and ".join(one["declarations"])
+        files = " and ".join(one["files"])
+        output.line(
+            ("contradiction: ", "red"), f"{where}: {disagree} ({files}), {counted(one['resources'], 'resource')}"
+        )
+    for word in ("contested", "rejected"):
+        for one in found[word]:
+            where = f"{one['source']} {one['type']} {one['path']}"
+            whose = f"{', '.join(one['declarations'])}: {one['by']}; {counted(one['resources'], 'resource')}"
+            output.line((f"{word}: ", "yellow"), f"{where}: {whose}, such as {one['example']!r}")
 
 
 def _texts(one: dict[str, Any], at: datetime.datetime) -> Iterator[str]:

@@ -372,6 +372,21 @@ def test_a_plan_says_once_what_one_reason_keeps_from_many(synced: Bench) -> None
     )  # fmt: skip
 
 
+def test_status_says_what_the_service_does_not_take(synced: Bench) -> None:
+    synced.declare(RENAME.replace('displayName = "A pump"', 'template = "dtmi:contoso:nothing;1"'))
+    assert synced.run("apply").exit_code == 1
+    pumps = rows(synced, "SELECT count(*), min(id) FROM devices WHERE enabled AND id LIKE 'pump-%'")
+
+    [one] = synced.json("status")["rejected"]
+
+    assert [(one["resources"], one["example"])] == pumps
+    whose = "rename: the service refused it (400): `apply` sends it again, the daemon at growing pauses"
+    assert f"rejected: central device template: {whose}; {one['resources']} resources, such as " in synced.done(
+        "status"
+    )
+    assert "template: " in synced.done("plan")
+
+
 def test_a_plan_names_each_of_a_few_that_are_not_written(synced: Bench) -> None:
     ids = fought_over(synced, 2)
     printed = synced.done("plan")

@@ -125,8 +125,8 @@ def test_status_has_the_promised_shape(mirrored: Bench) -> None:
     found = mirrored.json("status")
 
     assert found.keys() == {
-        "at", "process", "database", "sources", "drift", "held", "contradictions", "contested", "doubted_listings",
-        "warnings", "refused_configuration",
+        "at", "process", "database", "sources", "drift", "held", "contradictions", "contested", "rejected",
+        "doubted_listings", "warnings", "refused_configuration",
     }  # fmt: skip
     assert found["process"] == {"pid": None, "daemon": False}
     assert found["database"].keys() == {"path", "size_bytes", "wal_bytes", "sqlite"}
