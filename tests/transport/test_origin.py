@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetsync.transport.origin import Origin
 
@@ -93,3 +95,14 @@ def test_an_origin_is_shown_without_what_does_not_matter(url, origin):
 def test_what_has_no_plain_origin_is_refused_with_a_reason(url):
     with pytest.raises(ValueError, match=r"^it "):
         Origin.of(url)
+
+
+@given(st.sampled_from(["https://a.example.com", "http://a.example.com:8080", "https://[::1]:8443"]), st.text())
+def test_nothing_behind_the_slash_changes_where_a_url_goes(start: str, rest: str) -> None:
+    url = f"{start}/{rest}"
+    try:
+        expected = Origin.of(url) == Origin.of(start) and "#" not in url
+    except ValueError:
+        expected = False
+
+    assert Origin.of(start).admits(url) == expected
