@@ -333,7 +333,7 @@ class Listings:
         if not self._late.takes(on, scope, [batch.ids[position] for position in positions]):
             return False
         lost: list[Unreadable] = []
-        added = resources.add(on, scope, batch.each(positions, lost))
+        added = resources.load(on, scope, batch.each(positions, lost))
         going.seen.add(added)
         if len(added) == len(batch.ids):
             batch.rows = list(added)

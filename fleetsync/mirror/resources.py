@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Integer, Text, bindparam, case, func, insert, null, select, update
+from sqlalchemy import Boolean, ColumnElement, Integer, Text, bindparam, case, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
@@ -47,24 +47,20 @@ _NEXT_NO = Prepared(select(func.coalesce(func.max(resource.c.no), 0) + 1), ())
 _AT_ONCE = 500
 """So many are in hand while rows are added."""
 _NUMBERS = {True: 1, False: 0, None: None}
-# What was added last has the highest numbers, so its events need not go through our hands. By id: that is the order of
-# the index that they go into, of which each page is then written once.
-_NOTE_ADDED = Prepared(
-    insert(event).from_select(
-        ["source", "type", "resource_id", "at", "cycle", "event"],
-        select(
-            resource.c.source,
-            resource.c.type,
-            resource.c.id,
-            bindparam("at", type_=Text),
-            bindparam("cycle", type_=Integer),
-            bindparam("event", type_=Text),
-        )
-        .where(resource.c.no >= bindparam("first"))
-        .order_by(resource.c.id),
-    ),
-    ("at", "cycle", "event", "first"),
-)
+
+
+def _noting(order: ColumnElement[Any]) -> Prepared:
+    """Return what writes the events of the rows that were added last, which have the highest numbers."""
+    added = (resource.c.source, resource.c.type, resource.c.id)
+    noted = (bindparam("at", type_=Text), bindparam("cycle", type_=Integer), bindparam("event", type_=Text))
+    rows = select(*added, *noted).where(resource.c.no >= bindparam("first")).order_by(order)
+    return Prepared(insert(event).from_select(list(_EVENT[:6]), rows), ("at", "cycle", "event", "first"))
+
+
+# By id is the order of the index that they go into, of which each page is then written once. While a first load does
+# without that index there is nothing to put in order.
+_NOTE_ADDED = _noting(resource.c.id)
+_NOTE_LOADED = _noting(resource.c.no)
 _NOTE = Prepared(insert(event), _EVENT)
 _REWRITE = Prepared(
     update(resource)
@@ -123,7 +119,7 @@ def _bytes(document: str | None) -> bytes | None:
 
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     """Write what a delta says, with its events; return the numbers of all rows that it showed to be there."""
-    added = add(on, scope, delta.added)
+    added = _add_all(on, scope, delta.added, _NOTE_ADDED)
     at = text_of(scope.at)
     kept.forget(on, [one.no for one in delta.updates])
     on.run_many(_REWRITE, [_rewritten(one, at, scope.cycle) for one in delta.updates])
@@ -161,15 +157,20 @@ def _json(values: Sequence[object]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def add(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:
-    """Add resources, taken one by one with their digests, with their events; return the numbers of their rows."""
+def load(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:
+    """Add resources in a first load, taken one by one with their digests; return the numbers of their rows."""
+    return _add_all(on, scope, new, _NOTE_LOADED)
+
+
+def _add_all(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]], note: Prepared) -> range:
+    """Add resources with their events."""
     ((first,),) = on.fetch(_NEXT_NO, ())
     last, rest = first - 1, iter(new)
     while some := list(islice(rest, _AT_ONCE)):
         _add(on, scope, last + 1, some)
         last += len(some)
     if last >= first:
-        on.run_many(_NOTE_ADDED, [(text_of(scope.at), scope.cycle, Event.ADDED.value, first)])
+        on.run_many(note, [(text_of(scope.at), scope.cycle, Event.ADDED.value, first)])
     return range(first, last + 1)
 
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fleetsync.core.bucket import Rate
-from fleetsync.core.document import fault_in, parsable, without_secrets
+from fleetsync.core.document import content_of, fault_in, parsable, without_secrets
 from fleetsync.core.kind import ANY, Column, ColumnType, Cost, Kind, Quota, TypeSpec, Writable
 from fleetsync.core.model import (
     DEVICE,
@@ -53,7 +53,6 @@ from fleetsync.providers._rest import (
     if_match,
     page_of,
     segment,
-    storable,
     text,
 )
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
@@ -310,12 +309,11 @@ def _read(place: _Place, document: bytes) -> Resource | Unreadable:
     Raises:
         InvalidResponseError: it is no object, or has no id.
     """
-    id = identified(document, place.named, place.path).id
-
-    def made(content: Mapping[str, Any], document: bytes) -> Resource:
-        return resource_from(place.id, content, without_secrets(document, place.secrets) if place.secrets else document)
-
-    return storable(id, document, made)
+    fault, content = content_of(document)
+    if fault or not isinstance(content, dict) or not text(content, place.id):
+        named = identified(document, place.named, place.path)
+        return Unreadable(id=named.id, reason=fault or "its id is not plain")
+    return resource_from(place.id, content, without_secrets(document, place.secrets) if place.secrets else document)
 
 
 def resource_from(id: str, content: Mapping[str, Any], document: bytes) -> Resource:
