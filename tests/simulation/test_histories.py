@@ -6,7 +6,7 @@ from tests.simulation.episodes import FAULT_OF
 from tests.simulation.run import Stage
 from tests.simulation.table import Table
 
-SEEDS = 240
+SEEDS = 400
 """As many as have everything in them that can happen: a minute of one processor."""
 
 FAILED_ONCE = {
