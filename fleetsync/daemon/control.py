@@ -203,7 +203,8 @@ async def _with_plan(command: Command) -> Command:
     except UnicodeDecodeError as error:
         raise UsageError(f"plan {file}: not a plan that `fleetsync plan --out` wrote") from error
     if len(text) > MOST_BYTES // 2:
-        raise UsageError(f"plan {file}: too large to hand to the daemon")
+        how = "plan fewer sources at once, or apply it while the daemon is stopped"
+        raise UsageError(f"plan {file}: too large to hand to the daemon, more than {MOST_BYTES >> 21} MiB: {how}")
     return replace(command, plan_text=text)
 
 
