@@ -22,6 +22,7 @@
             ├── InvalidResponseError  2xx that is not what was promised; links and redirects elsewhere
             └── ResourceError       the other resources go on
                 ├── NotFoundError   404 in the service's own words, 410
+                ├── UnreadableError it is there, and what the service says of it cannot be stored
                 ├── ConflictError   412, 409: read again, decide again
                 ├── DeviceFaultError  the service is well, the device behind it did not do it; `sent`: or perhaps did
                 └── RejectedError   400, 422 and every other 4xx
@@ -236,6 +237,10 @@ class ResourceError(TerminalError):
 
 class NotFoundError(ResourceError):
     """The service says, in its own words, that there is no such resource."""
+
+
+class UnreadableError(ResourceError):
+    """The resource is there, and what the service says of it cannot be stored."""
 
 
 class ConflictError(ResourceError):

@@ -465,6 +465,12 @@ class Listings:
             rows = await transaction.rows(statement)
         return [Missed(no=no, id=id, since=since) for no, id, since in rows]
 
+    async def sight(self, going: Listing, rows: Sequence[Missed]) -> None:
+        """Take note that the service has these after all, whatever it says of them."""
+        scope, numbers = self._scope(going), [row.no for row in rows]
+        async with self._writer.transaction() as transaction:
+            await transaction.do(lambda on: resources.sight(on, scope, numbers))
+
     async def mark_gone(self, going: Listing, rows: Sequence[tuple[Missed, str]]) -> None:
         """Turn rows into tombstones, with their events; with each goes its reason, which cites what decided it.
 

@@ -12,7 +12,7 @@ import msgspec
 
 from fleetsync.core.document import content_of, parsable
 from fleetsync.core.model import Cursor, Entries, ETag, Page, Resource, ResourceKey, Unreadable
-from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError, TransientError
+from fleetsync.errors import InvalidResponseError, RejectedError, TransientError, UnreadableError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
@@ -80,12 +80,12 @@ def asked_for(key: ResourceKey, read: Resource | Unreadable, response: Response)
 
     Raises:
         InvalidResponseError: the answer is about another one.
-        ResourceError: it cannot be stored.
+        UnreadableError: it cannot be stored.
     """
     if read.id != key.id:
         raise InvalidResponseError(f"asked for {key}, the answer is about {read.id!r}", status=response.status)
     if isinstance(read, Unreadable):
-        raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
+        raise UnreadableError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
     return read
 
 

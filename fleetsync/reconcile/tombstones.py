@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fleetsync.core.model import Resource, Unreadable
-from fleetsync.errors import NotFoundError, SourceError
+from fleetsync.errors import NotFoundError, SourceError, UnreadableError
 from fleetsync.mirror.listings import Listing, Missed
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
@@ -54,7 +54,10 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
         await mirror.listings.mark_gone(going, some)
         gone += len(some)
 
-    found, missing = Batches(record, _BATCH), Batches(mark, _BATCH)
+    async def sight(some: Sequence[Missed]) -> None:
+        await mirror.listings.sight(going, some)
+
+    found, missing, unreadable = Batches(record, _BATCH), Batches(mark, _BATCH), Batches(sight, _BATCH)
 
     async def ask(row: Missed) -> None:
         try:
@@ -64,6 +67,8 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
             await missing.add((row, f"unseen by the complete listing {row.since}, and not found by {read}"))
         except SourceError as error:
             going.pass_over([Unreadable(id=row.id, reason=str(error))])
+            if isinstance(error, UnreadableError):
+                await unreadable.add(row)
             raise
         else:
             await found.add(shown)
@@ -73,4 +78,5 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
     finally:
         await found.flush()
         await missing.flush()
+        await unreadable.flush()
     return gone

@@ -16,6 +16,7 @@ FAILED_ONCE = {
     1042: "a quota of a day that is spent is no reason to blame the daemon for not asking",
     1059: "a hub that was made after an odd one stayed odd",
     1112: "a machine that sleeps answers no SIGHUP",
+    1472: "a device whose read showed it, but nothing that can be stored, was gone after two listings",
     5007: "what was contested and rested is written again, however quiet it is",
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
