@@ -70,6 +70,11 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     _Chosen.set_up = partial(_set_up, out, is_console=style == "console" or (style == "auto" and out.isatty()))
 
 
+def load() -> None:
+    """Load what writes lines now: a process that lives long may have to write one when it can open no file any more."""
+    import structlog  # noqa: F401 - its being there is the point
+
+
 def reset() -> None:
     """Leave the log as it is where nobody decided: it belongs to the process, which may be one of many tests."""
     import structlog

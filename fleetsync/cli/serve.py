@@ -158,6 +158,7 @@ async def _run(invocation: Invocation) -> None:
         configuration = read_configuration(invocation.file(), invocation.clock)
         settings = configuration.settings
         log.configure("debug" if invocation.debug else settings.log.level, settings.log.format)
+        log.load()
         async with serving(configuration, invocation.clock) as daemon:
             await daemon.run()
     except (FleetsyncError, OSError, MemoryError) as error:

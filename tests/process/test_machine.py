@@ -52,6 +52,25 @@ def test_a_daemon_without_descriptors_goes_on_and_heals(
         assert daemon.stopped().code == 0
 
 
+def test_a_daemon_that_had_nothing_to_say_yet_can_still_say_that_no_file_can_be_opened(
+    mirrored: Program, cloud: Cloud
+) -> None:
+    with mirrored.config.open("a") as config:
+        config.write('\n[log]\nlevel = "error"\n')
+    with mirrored.daemon() as daemon:
+        daemon.ready()
+        most = resource.prlimit(daemon.running.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.running.pid, resource.RLIMIT_NOFILE, (3, most[1]))
+        cloud.faults = parse_faults("reset-before@1")
+        try:
+            down = daemon.running.logged("source.down")
+        finally:
+            cloud.faults = ()
+        assert "no file descriptor left" in down["error"]
+        resource.prlimit(daemon.running.pid, resource.RLIMIT_NOFILE, most)
+        assert daemon.stopped().code == 0
+
+
 def test_a_daemon_without_memory_for_an_answer_goes_on_and_heals(
     mirrored: Program, documented: Documented, cloud: Cloud
 ) -> None:
