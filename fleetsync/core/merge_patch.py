@@ -39,6 +39,8 @@ def diff(old: Json, new: Json) -> Json:
 
 def same(one: Json, other: Json) -> bool:
     """Say whether two JSON values are equal: 1 is 1.0 but not true, order counts in arrays only."""
+    if type(one) is str or type(other) is str:  # most are
+        return one == other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -67,9 +69,10 @@ def without(document: Json, paths: tuple[Path, ...]) -> Json:
     if not isinstance(document, Mapping) or not paths:
         return document
     here = {path[0] for path in paths if len(path) == 1}
-    below = tuple(path for path in paths if len(path) > 1)
+    below: dict[str, tuple[Path, ...]] = {}
+    for path in paths:
+        if len(path) > 1:
+            below[path[0]] = (*below.get(path[0], ()), path[1:])
     return {
-        key: without(value, tuple(path[1:] for path in below if path[0] == key))
-        for key, value in document.items()
-        if key not in here
+        key: without(value, below[key]) if key in below else value for key, value in document.items() if key not in here
     }

@@ -9,7 +9,8 @@ seen by its bytes alone (`kept`).
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
+from operator import eq
 
 from sqlalchemy import bindparam, select
 
@@ -187,10 +188,12 @@ class Expected:
         if not rows:
             return [], positions
         numbers, ids, digests = map(list, zip(*rows, strict=True))
-        if ids == batch.ids and digests == batch.digests:
+        if ids == batch.ids:
             self.after = max(self.after, numbers[-1])
-            batch.rows = numbers
-            return numbers, ()
+            are_same = list(map(eq, digests, batch.digests))
+            batch.rows = [number if is_same else None for number, is_same in zip(numbers, are_same, strict=True)]
+            same = list(compress(numbers, are_same))
+            return same, [position for position in positions if not are_same[position]]
         return self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
 
     def _matched(

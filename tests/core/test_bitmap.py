@@ -57,18 +57,25 @@ PIECES = st.lists(
 def test_runs_and_the_other_chunks_are_the_whole_after_every_commit(
     pieces: list[set[int] | range], most: int, lost: set[int]
 ) -> None:
-    bitmap, chunks, whole = Bitmap(), {}, set()
+    bitmap, chunks = Bitmap(), {}
     with mock.patch.object(bitmap_module, "MOST_RUNS", most):
         for number, piece in enumerate(pieces):
             bitmap.add(piece)
-            whole |= set(piece)
             runs, others = bitmap.in_runs()
             assert len(runs) <= most
             if number in lost:  # the transaction was rolled back
                 continue
             chunks |= others
             bitmap.saved(others)
-            assert set(Bitmap(chunks, runs)) == whole
+            assert dict(Bitmap(chunks, runs).chunks()) == dict(bitmap.chunks())
+
+
+@given(st.integers(0, 2 * CHUNK), st.integers(0, 2 * CHUNK))
+def test_a_range_is_its_numbers(begin: int, count: int) -> None:
+    one, other = Bitmap(), Bitmap()
+    one.add(range(begin, begin + count))
+    other.add(list(range(begin, begin + count)))
+    assert dict(one.chunks()) == dict(other.chunks())
 
 
 def test_what_follows_its_rows_is_one_run_and_no_chunk() -> None:
