@@ -20,6 +20,7 @@ from fleetsync.daemon.turns import Turn
 from fleetsync.daemon.work import Command, MakeJob, Reply, Work
 from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.log import get_log
+from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.reconcile.cycle import Done, Job
 from fleetsync.reconcile.progress import Report
 from fleetsync.tasks import together
@@ -61,7 +62,11 @@ class Daemon:
         """Do a command, between the daemon's own cycles, and return what became of it; it raises nothing."""
         if self._stop_asked.is_set():
             return Reply(error="the daemon stops; nothing was done: try again", exit_code=NotYetError.exit_code)
-        return await self._work.carry_out(command, report)
+        try:
+            return await self._work.carry_out(command, report)
+        except BrokenMirrorError as error:
+            self._group.create_task(_end_with(error))
+            return Reply(error=str(error), exit_code=error.exit_code)
 
     def stop(self) -> None:
         """Let `run` come to its end."""
@@ -232,3 +237,7 @@ async def _at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def _not_connected(name: str, _report: Report) -> Job:
     raise NotYetError(f"source {name} is not connected: `fleetsync status` says why")
+
+
+async def _end_with(error: BrokenMirrorError) -> NoReturn:
+    raise error

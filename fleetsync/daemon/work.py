@@ -114,7 +114,11 @@ class Work:
         self._turns = turns if turns is not None else defaultdict(Turn)
 
     async def carry_out(self, command: Command, report: Report) -> Reply:
-        """Do a command to its end and return what became of it; it raises nothing."""
+        """Do a command to its end and return what became of it.
+
+        Raises:
+            BrokenMirrorError: the database failed.
+        """
         reply = await attempt(self._carry_out(command, report))
         return Reply(error=str(reply), exit_code=reply.exit_code) if isinstance(reply, FleetsyncError) else reply
 

@@ -635,3 +635,24 @@ async def test_a_database_that_failed_ends_the_daemon(rig: Rig, tmp_path: Path) 
     [error] = failed.value.exceptions
     assert isinstance(error, BrokenMirrorError)
     assert "restart" in str(error)
+
+
+async def test_a_database_that_a_command_finds_failed_ends_the_daemon_at_once(rig: Rig, tmp_path: Path) -> None:
+    plant = await rig.add("plant")
+    replies: list[Reply] = []
+
+    async def run() -> None:
+        async with running(rig, tmp_path) as daemon:
+            await daemon.first_cycles(plant)
+            rig.mirror._writer.is_broken = True
+            replies.append(await daemon.daemon.carry_out(Command(name="pause", sources=("plant",)), silent))
+            await daemon.ended()
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await run()
+    [error] = failed.value.exceptions
+    assert isinstance(error, BrokenMirrorError)
+    [reply] = replies
+    assert reply.error is not None
+    assert "restart" in reply.error
+    assert reply.exit_code == 1

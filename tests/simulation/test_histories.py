@@ -18,6 +18,7 @@ FAILED_ONCE = {
     1112: "a machine that sleeps answers no SIGHUP",
     1472: "a device whose read showed it, but nothing that can be stored, was gone after two listings",
     5007: "what was contested and rested is written again, however quiet it is",
+    5621: "a database that a command found failed ended the daemon minutes later",
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
     202678: "a list of catalogs that was empty proved that a device was gone",
