@@ -129,7 +129,7 @@ class Central(Place):
         central._doorman = replace(central._doorman, api_token=new)
 
         def known() -> None:
-            self.token = new
+            self.token = central._doorman.api_token  # another may be known by now, and later
 
         return known
 
