@@ -170,7 +170,6 @@ class Listings:
                 if row is left[0] and self._is_alive(row):
                     return await self._resumed(transaction, row, spec, cycle)
                 await self._close(transaction, ListingId(row.id), "abandoned", row.error or _INTERRUPTED)
-            await transaction.do(self._late.postpone)
             at = self._clock.now()
             values = {"source": source, "type": spec.type, "cycle": cycle, "started_at": at, "state": "open"}
             id = ListingId(await transaction.insert(_BEGIN, values))
@@ -259,6 +258,8 @@ class Listings:
         pages, listed = batch.pages, batch.sizes
         if not pages:
             return error
+        if batch.ids and not going.pages:
+            self._late.postpone(on)
         self._compare(on, scope, going, batch)
         for page, size in zip(pages, listed, strict=True):
             going.chain = chained(going.chain, size, page.next)
