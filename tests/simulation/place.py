@@ -197,6 +197,10 @@ class Place:
         """Say whether something may be called gone, for a reason that is not on the wire; None where lists decide."""
         return None
 
+    def can_tell(self, id: str) -> bool:
+        """Say whether anybody will ever be told what became of a write to a device."""
+        return True
+
     def go_on_for(self, seconds: float, *, kept_s: float = 86_400.0) -> None:
         """Let operations take so long, and be forgotten so long after their end."""
 

@@ -114,6 +114,9 @@ class Relay(Place):
     def explains_gone(self, key: Key) -> bool | None:
         return key[1] in self.dropped if self.hub is None else key in self.hub.gone_ever
 
+    def can_tell(self, id: str) -> bool:
+        return id != self.mute
+
     @property
     def troubled_s(self) -> float:  # type: ignore[override]  # it follows from others
         """Return when something last went wrong, with it, with one of its devices, or with whom it goes by."""

@@ -43,8 +43,8 @@ def what_is_wrong(world: World) -> list[str]:
         ]
         contested = process.rows("SELECT resource_id FROM drift WHERE source = ? AND state = 'contested'", place.name)
         wrong += _not_as_declared(place, truth, {id for (id,) in contested})
-    left = process.rows("SELECT source, resource_id FROM write WHERE outcome = 'open'")
-    wrong += [f"{source}: a write to {id} is open" for source, id in left]
+        left = process.rows("SELECT resource_id FROM write WHERE source = ? AND outcome = 'open'", place.name)
+        wrong += [f"{place.name}: a write to {id} is open" for (id,) in left if place.can_tell(id)]
     return wrong
 
 
