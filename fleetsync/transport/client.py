@@ -133,8 +133,9 @@ class Client:
             size += len(piece)
             if size > self._max_bytes:
                 answer.close()  # what is still to come is not wanted, nor is the connection
+                # Who said it, and about what, stood in the body: the status alone, a 404 say, means nothing.
                 raise InvalidResponseError(
-                    f"{_name(request)}: the answer is larger than {self._max_bytes} bytes", status=answer.status
+                    f"{_name(request)}: {answer.status}, and the answer is larger than {self._max_bytes} bytes"
                 )
         return b"".join(pieces)
 

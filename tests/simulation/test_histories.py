@@ -22,6 +22,7 @@ FAILED_ONCE = {
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
     202678: "a list of catalogs that was empty proved that a device was gone",
+    206011: "a 404 with a body without end was taken for a value that is not there",
     204507: "a write that was never sent, since the read before it was answered with nonsense, was called applied",
 }
 """What a seed found, in the simulation as it was then; what was wrong in the product has a test of its own."""

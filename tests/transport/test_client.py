@@ -264,6 +264,12 @@ async def test_an_answer_that_is_too_large_is_not_read_on(body):
         tracemalloc.stop()
 
 
+async def test_the_status_of_an_answer_that_is_too_large_says_nothing():
+    with pytest.raises(InvalidResponseError, match="404, and the answer is larger than 1000 bytes") as caught:
+        await send(answer(404, b"{" * 1001), max_bytes=1000)
+    assert caught.value.status is None
+
+
 async def test_after_an_answer_that_was_too_large_the_connection_is_not_used_again():
     async with serve(endless, answer()) as server, open_session() as session:
         client = Client(session, Origin.of(server.url), SystemClock(), max_bytes=1000)
