@@ -123,6 +123,8 @@ class Catalogs(Arm):
         self.removed: list[tuple[str, str, Any]] = []
         self._catalog_ids: list[str] = []
         self._expected: dict[str, str | None] = {}
+        self._followed: dict[str, str] = {}
+        """What the product goes on from, by the link in it: which catalogs come then, no link says."""
         cloud = super().make_cloud(now)
         if random.random() < 0.3:
             cloud.arm.writes.slow.add(GROUP)
@@ -179,7 +181,8 @@ class Catalogs(Arm):
         ids = self._catalog_ids
         here = next((number for number, id in enumerate(ids) if id.endswith(f"/{name}")), 0)
         if "skiptoken" in target.lower():
-            return _at(f"{self.url}{target}", ids[here + 1 :])
+            link = f"{self.url}{target}"
+            return self._followed.get(link) or _at(link, ids[here + 1 :])
         expected = self._expected.get(type)
         if expected is not None and expected.startswith("[null,") and f'/{name}"' in expected.partition(",[")[2]:
             first = msgspec.json.decode(expected)[1][:1]
@@ -207,6 +210,8 @@ class Catalogs(Arm):
             before = msgspec.json.decode(asked.cursor)
             rest = before[1] if before[0] is not None else before[1][1:]
         self._expected[asked.type] = cursor = _at(link, rest) if link is not None or rest else None
+        if link is not None and cursor is not None:
+            self._followed[link] = cursor
         if asked.type == "device":
             return Shown(ids=tuple(one["name"].lower() for one in page["value"]), cursor=cursor)
         return Shown(ids=tuple(self.key_in(one["id"]) for one in page["value"]), cursor=cursor)
