@@ -224,17 +224,21 @@ class CloudRelay(Target):
         Raises:
             NotFoundError: the roster does not name it.
         """
-        if not await self._is_listed(key.id):
-            raise NotFoundError(f"{key}: the roster does not name it")
+        await self._find(key)
         heard = _Heard()
         device = await self._describe(key.id, heard)
         heard.check()
         return device
 
     async def detail_at(self, key: ResourceKey, part: Part, paths: Collection[Path]) -> Detail:
-        """Return the declared paths of a device as they are now; null where the controller has no such."""
+        """Return the declared paths of a device as they are now; null where the controller has no such.
+
+        Raises:
+            NotFoundError: the roster does not name it: the relay would only say that it is not connected.
+        """
         if part != VALUES:
             return await super().detail_at(key, part, paths)
+        await self._find(key)
         heard = _Heard()
         found: dict[str, object] = {}
         async with self._turn(key.id):
@@ -339,11 +343,14 @@ class CloudRelay(Target):
         start = bisect_right(self._listed, after)
         return self._listed[start : start + most]
 
-    async def _is_listed(self, id: str) -> bool:
+    async def _find(self, key: ResourceKey) -> None:
         roster = self._settings.roster
         if isinstance(roster, FromSource):
-            return await self._known.document(ResourceKey(roster.source, DEVICE, id)) is not None
-        return id in roster
+            is_named = await self._known.document(ResourceKey(roster.source, DEVICE, key.id)) is not None
+        else:
+            is_named = key.id in roster
+        if not is_named:
+            raise NotFoundError(f"{key}: the roster does not name it")
 
     async def _describe(self, id: str, heard: _Heard) -> Resource:
         """Return a device as one document, with what the mirror has where it does not answer now."""

@@ -266,3 +266,18 @@ async def test_a_controller_that_wants_another_token_does_not_sign_the_relay_out
     assert done.complete
     assert states(rig)[IDS[2]] == "silent"
     assert rig.rows("SELECT state, fault FROM sources") == [("up", None)]
+
+
+async def test_an_open_write_to_a_device_that_left_the_roster_is_closed_and_nobody_asks_for_it_again(rig: Rig) -> None:
+    rig.declarations = [declare(value(VALUE, "77"), where=f"id = '{IDS[0]}'")]
+    rig.http.when(lambda request: request.method == "POST", before=lambda _: moods(rig, "slow", IDS[0]), times=1)
+    await rig.cycle(write=True)
+    assert rig.outcomes() == [(IDS[0], "open")]
+
+    rig.settings = replace(SETTINGS, own=cloud_relay.Settings(roster=IDS[1:]))
+    rig.http.sent.clear()
+    for _ in range(3):
+        await rig.cycle(write=True)
+    assert rig.outcomes() == [(IDS[0], "unknown")]
+    assert IDS[0] not in rig.ids()
+    assert not any(IDS[0] in request.url for request in rig.http.sent)
