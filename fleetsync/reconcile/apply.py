@@ -82,6 +82,7 @@ class Apply:
         self._settlement = Settlement(target, mirror, cycle, clock)
         self._stopped: FleetsyncError | None = None
         self._refusals: Counter[tuple[ResourceType, Part]] = Counter()
+        self._nonsense = 0
         self.forbidden: dict[tuple[ResourceType, Part], AuthError] = {}
         """The parts that the identity may not write, or not read, and the words of the first refusal."""
 
@@ -161,6 +162,13 @@ class Apply:
             if isinstance(error, ThrottledError | CircuitOpenError):
                 self._stopped = error
             return None
+        except InvalidResponseError as error:
+            # Likewise; so many in a row are not about single resources any more.
+            going.report(_failed(key, part, Result.FAILED, error))
+            self._nonsense += 1
+            if self._nonsense >= MOST_TROUBLES:
+                self._stopped = error
+            return None
         except (SourceError, MirrorError) as error:
             if isinstance(error, AuthError) and error.status == _FORBIDDEN:
                 return self._forbid(key, part, error, going)
@@ -169,6 +177,7 @@ class Apply:
         if isinstance(ended, Outcome):
             going.report(ended)
             del self._refusals[key.type, part]
+            self._nonsense = 0
         return ended
 
     def _forbid(self, key: ResourceKey, part: Part, error: AuthError, going: _Going) -> Outcome:

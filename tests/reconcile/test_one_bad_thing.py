@@ -1,15 +1,20 @@
 """P10, and its neighbours: one bad resource or declaration stops nothing else, and hides nothing either."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import msgspec
+import pytest
 
 from fleetsync.core.model import CycleId
 from fleetsync.errors import InvalidResponseError, UnsafePlanError
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.reconcile.reviewed import Reviewed
+from fleetsync.reconcile.together import MOST_TROUBLES
 from fleetsync.simulator import parse_faults
-from fleetsync.transport.http import Request
-from tests.fakes.http import lost, refused
-from tests.reconcile.rig import NAME, Rig, declare
+from fleetsync.transport.http import Request, Response
+from tests.fakes.http import CloudHttp, lost, refused
+from tests.reconcile.rig import HUB, HUB_OPTIONS, NAME, Rig, declare
 from tests.reconcile.test_apply import NAMED, WARM, is_write_to, one, wants
 
 UNSTORABLE = {"displayName": "a\0b"}
@@ -155,3 +160,44 @@ async def test_a_device_of_a_reviewed_plan_that_is_gone_is_named(rig: Rig) -> No
     done = await rig.cycle(write=True, reviewed=reviewed)
     assert len(done.outcomes) == 10
     assert [key.id for key in done.skipped] == [id], "and what is as declared by now needs no word"
+
+
+@dataclass
+class Babbling:
+    """A service that answers what is no JSON when it is asked for the identity of some devices."""
+
+    http: CloudHttp
+    about: str
+
+    async def send(self, request: Request) -> Response:
+        response = await self.http.send(request)
+        is_babble = request.method == "GET" and f"/devices/{self.about}" in request.url
+        return msgspec.structs.replace(response, body=b"<html>") if is_babble else response
+
+
+@pytest.fixture
+def disabling(make: Callable[..., Rig]) -> Rig:
+    """Return a rig that wants all devices disabled, of which each is read first, one after the other."""
+    rig = make(settings=HUB, **HUB_OPTIONS)
+    rig.declarations = [declare({"status": "disabled"})]
+    rig.http.at_once = 1
+    return rig
+
+
+async def test_a_device_whose_reading_before_its_write_is_nonsense_stops_no_other(disabling: Rig) -> None:
+    first = min(id for id, device in disabling.truth().items() if device["status"] == "enabled")
+    disabling.layers = lambda http: Babbling(http, first)
+    async with disabling.opened():
+        done = await disabling.cycle(write=True)
+        outcomes = dict(disabling.outcomes())
+    assert outcomes.pop(first) == "failed"
+    assert (len(outcomes), set(outcomes.values())) == (10, {"applied"})
+    assert (done.errors, done.counts.failed) == ([], 1)
+
+
+async def test_a_service_that_answers_nothing_but_nonsense_is_left_alone_after_a_few(disabling: Rig) -> None:
+    disabling.layers = lambda http: Babbling(http, "")
+    async with disabling.opened():
+        done = await disabling.cycle(write=True)
+        assert [outcome for _, outcome in disabling.outcomes()] == ["failed"] * MOST_TROUBLES
+    assert isinstance(done.error, InvalidResponseError)
