@@ -14,6 +14,7 @@ from fleetsync.core.plan import Change, Outcome, Result
 from fleetsync.mirror import sightings
 from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Prepared, Statements, Writer
+from fleetsync.mirror.late import Late
 from fleetsync.mirror.resources import Scope, json_text
 from fleetsync.mirror.tables import operation, text_of, write
 
@@ -69,9 +70,10 @@ class OpenWrite(msgspec.Struct, frozen=True, kw_only=True):
 class Journal:
     """The part of the mirror that writes go through."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(self, writer: Writer, clock: Clock, late: Late) -> None:
         self._writer = writer
         self._clock = clock
+        self._late = late
 
     async def intend(self, change: Change, attempt: Attempt) -> int:
         """Store that this request is about to be sent; return the number of the write."""
@@ -127,6 +129,8 @@ class Journal:
         became = (outcome.result.value, outcome.status, outcome.request_id, outcome.error, text_of(at))
 
         def conclude(on: Statements) -> None:
+            if shown:
+                self._late.build_key(on)
             for one in shown:
                 sightings.record(on, scope, spec, one)
             on.run_many(_END_OPERATION, [(id,)])

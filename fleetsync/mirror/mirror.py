@@ -37,7 +37,7 @@ class Mirror:
         self.readers = readers
         self._late = Late()
         self.listings = Listings(writer, clock, self._late)
-        self.journal = Journal(writer, clock)
+        self.journal = Journal(writer, clock, self._late)
         self.cycles = Cycles(writer, clock)
         self.reloads = Reloads(writer, clock)
         self.wishes = Wishes(writer, clock)
@@ -70,8 +70,8 @@ class Mirror:
     @contextlib.contextmanager
     def selection(self) -> Iterator[Selection]:
         """Give a reader for planning; it sees what is committed."""
-        with self.readers.reading() as reader:
-            yield Selection(reader, self._views)
+        with self.readers.reading() as reader, contextlib.closing(Selection(reader, self._views)) as selection:
+            yield selection
 
 
 @contextlib.asynccontextmanager

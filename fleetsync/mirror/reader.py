@@ -23,6 +23,9 @@ from fleetsync.mirror.revision import head, mismatch
 from fleetsync.mirror.trouble import primary, told
 
 TIME_LIMIT_S = 30.0
+MOST_IDLE = 4
+"""So many are kept, each of which holds files and 2 MB of pages."""
+
 _LENGTH_LIMIT = 64 * 1024 * 1024
 _STEPS = 10_000
 
@@ -267,7 +270,7 @@ def reading(path: Path, clock: Clock, *, any_schema: bool = False) -> Iterator[R
 
 class Readers:
     """Readers of one database for those who ask often: one that is done is kept for the next, which need not learn the
-    schema again. Any thread may ask. One after whom something went wrong is not kept.
+    schema again, as far as a few will do. Any thread may ask. One after whom something went wrong is not kept.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -292,7 +295,7 @@ class Readers:
             else:
                 stack.callback(reader.close)
             yield reader
-            if not (self._is_closed or reader.is_ended):
+            if not (self._is_closed or reader.is_ended or len(self._idle) >= MOST_IDLE):
                 stack.pop_all()
                 self._idle.append(reader)
 

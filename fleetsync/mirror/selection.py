@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -62,10 +63,19 @@ class Selection:
     def __init__(self, reader: Reader, views: Mapping[ResourceType, str]) -> None:
         self._reader = reader
         self._views = views
+        self._ending = threading.Lock()
+        self._is_done = False
 
     def interrupt(self) -> None:
         """End what is running, from another thread; nothing happens where it has ended."""
-        self._reader.interrupt()
+        with self._ending:
+            if not self._is_done:
+                self._reader.interrupt()
+
+    def close(self) -> None:
+        """Let go of the reader, which may be somebody else's from now on."""
+        with self._ending:
+            self._is_done = True
 
     def fault(self, declaration: Declaration) -> str | None:
         """Return what is wrong with a selector whatever the data are; None where nothing is."""

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from fleetsync.core.kind import Succession
-from fleetsync.core.model import Page, Resource
+from fleetsync.core.model import DEVICE, Page, Part, Resource, ResourceKey
+from fleetsync.core.plan import Outcome, Result
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import late, met
 from fleetsync.mirror.listings import Listing
@@ -175,3 +176,14 @@ def test_what_is_full_says_that_nothing_is_certain(monkeypatch: pytest.MonkeyPat
     known = Met()
     assert known.takes(("a", "device"), ["1", "2"])
     assert not known.takes(("a", "device"), ["3", "4"])
+
+
+async def test_what_a_write_is_found_to_have_made_while_a_first_load_goes_on_is_known_to_it(bench: Bench) -> None:
+    going = await bench.begin()
+    await bench.mirror.listings.record(going, [page("a", following="2")])
+    outcome = Outcome(key=ResourceKey("plant", DEVICE, "b"), part=Part("document"), result=Result.APPLIED)
+    await bench.mirror.journal.conclude(1, outcome, cycle=going.cycle, spec=SPEC, shown=[resource("b")])
+    await bench.mirror.listings.record(going, [page("b", "c")])
+    await bench.mirror.listings.complete(going)
+    assert ids(bench) == [("plant", "a"), ("plant", "b"), ("plant", "c")]
+    assert built(bench) == INDEXES

@@ -10,7 +10,7 @@ import pytest
 
 from fleetsync.clock import Clock
 from fleetsync.errors import MirrorError, NotYetError, TooLongError, UsageError
-from fleetsync.mirror.reader import Reader, Readers
+from fleetsync.mirror.reader import MOST_IDLE, Reader, Readers
 from fleetsync.transport.client import MAX_BYTES
 from tests.fakes.clock import FakeClock
 from tests.mirror.bench import Bench, page
@@ -332,3 +332,22 @@ async def test_what_a_user_may_not_read_stays_so_after_a_select_of_our_own(reade
     with pytest.raises(UsageError, match="resource is no view"):
         ask(reader, "SELECT id FROM resource")
     assert list(reader.rows("SELECT id FROM resource")) == [("a",), ("b",)]
+
+
+async def test_a_selection_that_is_done_is_not_interrupted_any_more(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    with bench.mirror.selection() as selection:
+        pass
+    selection.interrupt()
+    with bench.mirror.readers.reading() as sound:
+        assert ask(sound, "SELECT id FROM devices") == [("a",)]
+
+
+async def test_no_more_readers_are_kept_than_a_few(readers: Readers) -> None:
+    with contextlib.ExitStack() as stack:
+        many = [stack.enter_context(readers.reading()) for _ in range(MOST_IDLE + 2)]
+    left = 0
+    for one in many:
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            left += bool(one.columns("devices"))
+    assert left == MOST_IDLE
