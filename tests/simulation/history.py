@@ -23,7 +23,7 @@ from tests.simulation.invariants import CONVERGENCE
 from tests.simulation.mischief import Mischief
 from tests.simulation.place import Place
 from tests.simulation.places import KINDS
-from tests.simulation.process import STOP_S, is_ours
+from tests.simulation.process import STOP_S, Process, is_ours
 from tests.simulation.rest import changes, content, judge_writes, what_is_wrong, writes_seen
 from tests.simulation.sizes import size_of
 from tests.simulation.world import World
@@ -34,6 +34,7 @@ HOUR_S = 3600.0
 RESTARTS_S = (0.0, 5.0, 5.0)
 """So long after its end a process is started again: at once by an impatient person, or by what supervises it."""
 _LONGEST_RESTART_S = 120.0
+_HURRY_S = 0.01
 _LIVES_S = 60.0
 """Who does not live that long is waited for ever longer."""
 BOUND_S = 6 * HOUR_S
@@ -117,6 +118,8 @@ class History:
             if process is None:
                 process = world.start()
                 self.mischief.greet(process)
+                if process.number > 1 and not self._restart_s and not world.is_quiet:
+                    self._hurry(process)
             process.run(min(until_s, self._next_look_s))
             if process.has_ended:
                 self._bury()
@@ -129,6 +132,11 @@ class History:
             if agenda.now_s >= self._next_look_s:
                 world.look()
                 self._next_look_s = agenda.now_s + world.size.look_s
+
+    def _hurry(self, process: Process) -> None:
+        """Let the person who started it again at once want to see everything at once."""
+        command = Command(name="sync", sources=tuple(place.name for place in self.world.places))
+        self.world.agenda.after(_HURRY_S, lambda: process.order(command))
 
     def _bury(self) -> None:
         process = self.world.process
