@@ -8,6 +8,8 @@
     ├── NotYetError                 exit 75: try later (never listed completely, source paused)
     ├── MachineError                exit 1: the machine has no more of something that every program needs
     ├── MirrorError                 exit 1: the database cannot be used
+    │   ├── BrokenMirrorError       exit 1: it failed: nothing goes on with it but a new process
+    │   │   └── ReplacedMirrorError exit 78: another file has its name
     │   ├── SchemaMismatchError     exit 78: `db upgrade`, or a newer fleetsync
     │   └── LockedError             exit 75: another process has the file
     └── SourceError
@@ -115,6 +117,16 @@ def of_the_machine(error: BaseException) -> MachineError | None:
 
 class MirrorError(FleetsyncError):
     """The database cannot be used."""
+
+
+class BrokenMirrorError(MirrorError):
+    """The database itself failed: nothing may go on with this connection, only a new process with a new one."""
+
+
+class ReplacedMirrorError(BrokenMirrorError):
+    """Another file has its name, or none: what is written is lost, and its journal would spoil the other file."""
+
+    exit_code = 78
 
 
 class SchemaMismatchError(MirrorError):

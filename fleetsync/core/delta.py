@@ -76,18 +76,14 @@ def doubtful(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, byte
     for resource, digest in listed:
         known = stored.get(resource.id)
         is_gone = known is not None and known.gone
-        is_old = _succession(known, resource, spec) is not Succession.FOLLOWS
+        is_old = succession(known, resource, spec) is not Succession.FOLLOWS
         if is_gone or is_old or first.setdefault(resource.id, digest) != digest:
             doubted.add(resource.id)
     return frozenset(doubted)
 
 
-def is_unclear(stored: Mapping[str, Stored], shown: Resource, spec: TypeSpec) -> bool:
-    """Say whether only its incarnation tells if this is still the stored resource."""
-    return _succession(stored.get(shown.id), shown, spec) is Succession.UNCLEAR
-
-
-def _succession(known: Stored | None, shown: Resource, spec: TypeSpec) -> Succession:
+def succession(known: Stored | None, shown: Resource, spec: TypeSpec) -> Succession:
+    """Return what is shown of a resource is to what is known of its id."""
     if known is None or known.document is None:  # nothing before it, or nothing differs
         return Succession.FOLLOWS
     return spec.succession(_object(known.document), _object(shown.document))

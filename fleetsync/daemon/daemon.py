@@ -18,9 +18,8 @@ from fleetsync.daemon.loop import Charge, Loop, Surroundings, attempt
 from fleetsync.daemon.parts import Link, Orders, Parts, job_of
 from fleetsync.daemon.turns import Turn
 from fleetsync.daemon.work import Command, MakeJob, Reply, Work
-from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
+from fleetsync.errors import BrokenMirrorError, ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.log import get_log
-from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.reconcile.cycle import Done, Job
 from fleetsync.reconcile.progress import Report
 from fleetsync.tasks import together

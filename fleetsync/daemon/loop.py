@@ -14,9 +14,8 @@ from fleetsync.core.schedule import first_pause_s, pause_s, retry_pause_s
 from fleetsync.daemon.health import Health
 from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
 from fleetsync.daemon.turns import Turn
-from fleetsync.errors import FleetsyncError, TransientError, UnsafePlanError, of_the_machine
+from fleetsync.errors import BrokenMirrorError, FleetsyncError, TransientError, UnsafePlanError, of_the_machine
 from fleetsync.log import get_log
-from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.reconcile.cycle import Cycle, Done, Job
 from fleetsync.reconcile.progress import Report, silent

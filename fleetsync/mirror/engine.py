@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 
-from fleetsync.errors import MirrorError, of_the_machine
+from fleetsync.errors import BrokenMirrorError, MirrorError, ReplacedMirrorError, of_the_machine
 from fleetsync.mirror.compiled import Compiled, Form
 from fleetsync.mirror.library import check_library
 from fleetsync.mirror.thread import WriterThread
@@ -60,16 +60,6 @@ _PRAGMAS = (
 _BREAKING = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # Somebody took the file away, or put another in its place: ours has no name any more.
 _BREAKING_EXTENDED = frozenset({sqlite3.SQLITE_READONLY_DBMOVED})
-
-
-class BrokenMirrorError(MirrorError):
-    """The database itself failed: nothing may go on with this connection, only a new process with a new one."""
-
-
-class ReplacedMirrorError(BrokenMirrorError):
-    """Another file has its name, or none: what is written is lost, and its journal would spoil the other file."""
-
-    exit_code = 78
 
 
 class _Asked(Struct, eq=False):

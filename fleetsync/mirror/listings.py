@@ -15,10 +15,9 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.clock import Clock
 from fleetsync.core.bitmap import Bitmap, Run
-from fleetsync.core.delta import Event, Stored, chained, compare, doubtful, is_unclear
-from fleetsync.core.document import digest_of
+from fleetsync.core.delta import Event, Stored, chained, compare, doubtful
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import Cursor, CycleId, ListingId, Page, Resource, ResourceType, Unreadable
+from fleetsync.core.model import Cursor, CycleId, ListingId, Page, ResourceType, Unreadable
 from fleetsync.core.safety import Showing
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import kept, resources
@@ -226,13 +225,6 @@ class Listings:
 
         async with self._writer.transaction() as transaction:
             return await transaction.do(look)
-
-    async def is_unclear(self, going: Listing, shown: Resource) -> bool:
-        """Say whether only its incarnation tells if what a read shows is still the resource that is stored."""
-        scope, digests = self._scope(going), {shown.id: digest_of(shown.document)}
-        async with self._writer.transaction() as transaction:
-            stored = await transaction.do(lambda on: resources.find(on, scope, digests))
-        return is_unclear(stored, shown, going.spec)
 
     def _scope(self, going: Listing) -> resources.Scope:
         return resources.Scope(source=going.source, type=going.type, cycle=going.cycle, at=self._clock.now())

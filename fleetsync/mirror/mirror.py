@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fleetsync.clock import Clock
-from fleetsync.core.kind import Kind, TypeSpec
+from fleetsync.core.kind import Kind, Succession, TypeSpec
 from fleetsync.core.model import CycleId, Detail, Part, Resource, ResourceKey, ResourceType
 from fleetsync.errors import MirrorError
 from fleetsync.mirror import schema, sightings
@@ -54,6 +54,11 @@ class Mirror:
                 sightings.record(on, scope, spec, one)
 
         await self._writer.together(record)
+
+    async def succession(self, source: str, spec: TypeSpec, shown: Resource, cycle: CycleId) -> Succession:
+        """Return what a read of a resource is to what is stored of its id."""
+        scope = Scope(source=source, type=spec.type, cycle=cycle, at=self._clock.now())
+        return await self._writer.together(lambda on: sightings.succession_of(on, scope, spec, shown))
 
     async def detail(self, key: ResourceKey, part: Part) -> object:
         """Return a part of a resource, decoded, that was read apart from its listing; None where it is not known."""

@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 
 from fleetsync.core.bitmap import Bitmap
-from fleetsync.core.delta import Event, compare
+from fleetsync.core.delta import Event, compare, succession
 from fleetsync.core.document import digest_of
-from fleetsync.core.kind import TypeSpec
+from fleetsync.core.kind import Succession, TypeSpec
 from fleetsync.core.merge_patch import diff, same
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey
 from fleetsync.mirror import resources
@@ -50,6 +50,12 @@ def record(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource | Detai
             _record_resource(on, scope, spec, shown)
         case Detail():
             _record_detail(on, scope, spec, shown)
+
+
+def succession_of(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource) -> Succession:
+    """Return what a read of a resource is to what is stored of its id."""
+    stored = resources.find(on, scope, {shown.id: digest_of(shown.document)})
+    return succession(stored.get(shown.id), shown, spec)
 
 
 def _record_resource(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource) -> None:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from fleetsync.core.kind import Succession
 from fleetsync.core.merge_patch import same
 from fleetsync.core.model import Page, Resource, ResourceKey, Unreadable
 from fleetsync.errors import NotFoundError, SourceError
@@ -47,7 +48,9 @@ async def read_now(source: Source, going: Listing, mirror: Mirror, id: str) -> R
     """Return a resource as it is now, and whether it is another than the one that is stored, where that can be told."""
     key, part = ResourceKey(source.name, going.type, id), going.spec.incarnation
     resource = await source.read(key)
-    if part is None or not await mirror.listings.is_unclear(going, resource):
+    if part is None or (
+        await mirror.succession(source.name, going.spec, resource, going.cycle) is not Succession.UNCLEAR
+    ):
         return resource
     known = await mirror.detail(key, part)
     if known is None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fleetsync.clock import Clock
 from fleetsync.core.declaration import ABSENT, agree
-from fleetsync.core.kind import TypeSpec
+from fleetsync.core.kind import Succession, TypeSpec
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Detail, Resource
 from fleetsync.core.operation import Followed, Standing, pause_s
@@ -83,11 +83,21 @@ class Settlement:
         except (ResourceError, TransientError) as error:
             return await self._conclude(write, _unreadable(write, said, error))
         missing = not_shown(write.patch, current, self._target.kind.specs[write.key.type])
-        outcome = _judged(write, said, current, why, missing)
+        is_as_before = bool(missing) and await self._is_as_before(write, current)
+        outcome = _judged(write, said, why, missing, is_as_before=is_as_before)
         if not is_late and (outcome.result is Result.UNKNOWN or (said is None and missing)):
             # Nobody said how it ended, and as long as it may go on, that nothing changed yet says nothing.
             outcome = replace(outcome, result=Result.OPEN)
         return await self._conclude(write, outcome, current.shown)
+
+    async def _is_as_before(self, write: OpenWrite, current: Current) -> bool:
+        """Say whether the ETag shows that a write was never carried out. One made anew with that id may have it too."""
+        if write.etag is None or current.guard is None or write.etag != current.guard.etag:
+            return False
+        if not isinstance(current.shown, Resource):
+            return True
+        spec = self._target.kind.specs[write.key.type]
+        return await self._mirror.succession(write.key.source, spec, current.shown, self._cycle) is (Succession.FOLLOWS)
 
     async def _conclude(self, write: OpenWrite, outcome: Outcome, *shown: Resource | Detail) -> Outcome:
         spec = self._target.kind.specs[write.key.type]
@@ -117,7 +127,9 @@ class Settlement:
         return max(0.0, (given_up_at - max(self._clock.now(), write.started_at)).total_seconds())
 
 
-def _judged(write: OpenWrite, said: Followed | None, current: Current, why: str, missing: Sequence[Path]) -> Outcome:
+def _judged(
+    write: OpenWrite, said: Followed | None, why: str, missing: Sequence[Path], *, is_as_before: bool
+) -> Outcome:
     """Return what became of a write, from what the service says of it and what it shows; `UNKNOWN` may change yet."""
     words = None if said is None else said.error
     if not missing:
@@ -131,7 +143,7 @@ def _judged(write: OpenWrite, said: Followed | None, current: Current, why: str,
             why = "the service did not finish it in time"
         case Standing.LOST:
             why = f"the service does not know its operation ({words})" if words else "its operation is lost"
-        case None if write.etag is not None and current.guard is not None and write.etag == current.guard.etag:
+        case None if is_as_before:
             # The same ETag as before says that it was never carried out; another one, and other values, say nothing.
             return _outcome(write, Result.FAILED, f"{why}; a read shows that it was not carried out")
         case _:

@@ -25,7 +25,7 @@ from fleetsync.core.bucket import Rate
 from fleetsync.core.duration import lasting
 from fleetsync.core.kind import Daily
 from fleetsync.core.pace import TOTAL, StoredScope
-from fleetsync.errors import MirrorError, ThrottledError
+from fleetsync.errors import BrokenMirrorError, MirrorError, ThrottledError
 from fleetsync.log import get_log
 from fleetsync.transport.gate import Gate
 from fleetsync.transport.http import Response
@@ -191,6 +191,8 @@ class Limiter:
                 await self._store(self.scope, StoredScope(paces=paces, spent=spent))
                 is_stored = True
                 self._spending.stored(spent)
+            except BrokenMirrorError:
+                raise
             except MirrorError as error:
                 self._not_before_s = self.clock.monotonic_s() + _RETRY_S
                 get_log().error("rates.unstored", error=str(error))

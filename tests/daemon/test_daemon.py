@@ -16,8 +16,7 @@ from fleetsync.core.breaker import FaultClass, StoredBreaker
 from fleetsync.daemon.daemon import RELOAD_GRACE_S, STOP_GRACE_S, Daemon
 from fleetsync.daemon.parts import Orders, Parts
 from fleetsync.daemon.work import Command, Reply
-from fleetsync.errors import ConfigError, FleetsyncError, NotYetError, Problem
-from fleetsync.mirror.engine import BrokenMirrorError
+from fleetsync.errors import BrokenMirrorError, ConfigError, FleetsyncError, NotYetError, Problem
 from fleetsync.reconcile.cycle import CLOSING_S
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.reconcile.progress import silent

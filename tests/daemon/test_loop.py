@@ -14,8 +14,7 @@ from fleetsync.daemon.health import Health
 from fleetsync.daemon.heartbeats import SILENCE_S, Heartbeats
 from fleetsync.daemon.loop import Charge, Loop, Surroundings, attempt
 from fleetsync.daemon.turns import Turn
-from fleetsync.errors import ThrottledError
-from fleetsync.mirror.engine import BrokenMirrorError
+from fleetsync.errors import BrokenMirrorError, ThrottledError
 from fleetsync.reconcile.listing import MOST_SECONDS
 from fleetsync.transport.breaking import Circuit
 from fleetsync.transport.http import Request

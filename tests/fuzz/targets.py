@@ -12,7 +12,7 @@ from yarl import URL
 
 from fleetsync.config.declarations import basis, read_declarations
 from fleetsync.config.load import load
-from fleetsync.core.delta import Stored, compare, doubtful, is_unclear
+from fleetsync.core.delta import Stored, compare, doubtful, succession
 from fleetsync.core.document import digest_of, fault_in
 from fleetsync.core.kind import TypeSpec
 from fleetsync.core.merge_patch import apply_patch, diff, same
@@ -95,7 +95,7 @@ def _follows(resource: Resource, spec: TypeSpec) -> None:
         delta = compare(stored, listed, spec)
         assert len(delta.updates) == 1
         doubtful(stored, listed, spec)
-        is_unclear(stored, resource, spec)
+        succession(stored[resource.id], resource, spec)
 
 
 def refusals(data: bytes) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from fleetsync.errors import MirrorError
-from fleetsync.mirror.engine import BrokenMirrorError, Statements, Writer, open_writer
+from fleetsync.errors import BrokenMirrorError, MirrorError
+from fleetsync.mirror.engine import Statements, Writer, open_writer
 
 
 @pytest.fixture(name="writer")

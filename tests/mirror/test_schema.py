@@ -20,9 +20,8 @@ from sqlalchemy import create_engine, text
 
 import fleetsync
 from fleetsync.core.kind import Column, ColumnType
-from fleetsync.errors import LockedError, MirrorError, SchemaMismatchError
+from fleetsync.errors import BrokenMirrorError, LockedError, MirrorError, SchemaMismatchError
 from fleetsync.mirror import revision, schema
-from fleetsync.mirror.engine import BrokenMirrorError
 from fleetsync.mirror.lock import is_locked, lock_file, locked
 from fleetsync.mirror.mirror import Mirror, open_mirror
 from fleetsync.mirror.tables import metadata

@@ -360,6 +360,24 @@ async def test_where_the_incarnation_is_known_it_tells_what_no_version_does(hub:
     assert hub.rows("SELECT id FROM resource WHERE details IS NOT NULL") == [(other,)]
 
 
+async def test_a_write_to_a_device_that_was_made_anew_is_not_called_failed_by_an_etag_that_both_have(hub: Rig) -> None:
+    await hub.cycle()
+    id = hub.ids()[3]
+    hub.cloud.hub.recreate_device(id)
+    await hub.cycle()
+    hub.declarations = [declare({"tags": {"note": "ours"}}, where=f"id = '{id}'")]
+
+    def made_anew(request: Request) -> None:
+        hub.cloud.hub.recreate_device(id)
+        lost(request)
+
+    hub.http.when(is_write, after=made_anew, times=1)
+    await hub.cycle(write=True)
+    [(outcome, etag)] = hub.rows("SELECT outcome, etag FROM writes WHERE resource_id = ?", id)
+    assert etag == hub.truth()[id]["etag"], "what begins anew begins with the same ETag"
+    assert outcome == "unknown"
+
+
 async def know_incarnations(hub: Rig, *ids: str) -> None:
     """Put identities: the answers name the incarnations."""
     hub.declarations = [declare({"statusReason": "known"}, where=f"id IN {(*ids, '')}")]

@@ -76,7 +76,7 @@ class Rates:
             self._holds[name] = _Hold(until_s, exchange.delivered_s)
 
     def died(self, now_s: float, *, stepped_s: float) -> None:
-        """Forget what a killed process had no time to store, or stored by a clock that has stepped since."""
+        """Forget what a process that was killed, or lost its database, had no time to store, or stored by a clock that has stepped since."""
         self._holds = {
             name: hold
             for name, hold in self._holds.items()

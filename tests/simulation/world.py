@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from fleetsync.daemon.work import Command
+from fleetsync.errors import BrokenMirrorError
 from tests.simulation import episodes
 from tests.simulation.invariants import Verdicts
 from tests.simulation.listings import Listings
@@ -255,11 +256,13 @@ class World:
             place.listings_are_open = False
         for complaint in process.loop.complaints:
             self.verdicts.blame("P10", f"asyncio complains: {complaint}")
+        if process.is_killed or isinstance(process.error, BrokenMirrorError):
+            for watch in self.watching.values():
+                watch.rates.died(self.agenda.now_s, stepped_s=self.step_at_s)
         if process.is_killed:
             self.happened["kill"] += 1
             with_journal = sqlite3.connect(f"file:{self.machine.database}?mode=ro", uri=True)
             for watch in self.watching.values():
-                watch.rates.died(self.agenda.now_s, stepped_s=self.step_at_s)
                 stepped = self.agenda.now_s - self.step_at_s < 7200.0
                 watch.listings.left_behind(with_journal, process, stepped=stepped)
                 watch.listings.died(process)

@@ -10,7 +10,14 @@ import pytest
 from fleetsync.core.bucket import Rate
 from fleetsync.core.kind import Daily
 from fleetsync.core.pace import StoredPace, StoredScope
-from fleetsync.errors import MirrorError, QuotaSpentError, ServerFaultError, SourceError, ThrottledError
+from fleetsync.errors import (
+    BrokenMirrorError,
+    MirrorError,
+    QuotaSpentError,
+    ServerFaultError,
+    SourceError,
+    ThrottledError,
+)
 from fleetsync.transport.http import Request, Response
 from fleetsync.transport.lane import Usage
 from fleetsync.transport.limited import SPARE, Limited, Meter
@@ -321,6 +328,16 @@ async def test_a_full_disk_is_not_tried_for_every_request() -> None:
     limiter = Limiter("hub", Budget(classes=FAST, daily=1000, counts=COUNTS), clock, store=store)
     await clock.run(send_many(Limited(Service(clock), limiter), GET, 500))
     assert len(tries) == 1
+
+
+async def test_a_database_that_failed_is_no_matter_of_rates() -> None:
+    async def store(scope: str, changed: StoredScope) -> None:
+        raise BrokenMirrorError("restart")
+
+    clock = FakeClock()
+    limiter = Limiter("hub", Budget(classes=FAST, daily=1000, counts=COUNTS), clock, store=store)
+    with pytest.raises(BrokenMirrorError):
+        await clock.run(send_many(Limited(Service(clock), limiter), GET, 500))
 
 
 async def test_a_store_that_is_cut_off_is_done_again() -> None:
