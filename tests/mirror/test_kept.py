@@ -199,3 +199,28 @@ async def test_what_is_believed_is_the_same_whether_pages_are_known_or_not(bench
         for first, last in bench.rows(KEPT):
             found = bench.rows("SELECT no FROM resource WHERE no BETWEEN ? AND ? AND gone_at IS NULL", first, last)
             assert len(found) == last - first + 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_it_is_the_same_where_listings_are_gone_on_with_and_reads_come_in_between(
+    bench: Bench, seed: int
+) -> None:
+    chance = random.Random(seed)
+    await bench.mirror.cycles.register([source_row(CLOSED), source_row(PLAIN)], file="c")
+    shown = some_pages(chance)
+    for _ in range(6):
+        if chance.random() < 0.4:
+            shown = some_pages(chance)
+        cut_at = chance.randrange(len(shown))
+        read = [resource(id, f'{{"id":"{id}","n":"read"}}') for id in chance.choices(["d00", "d04", "d08"], k=2)]
+        for source in (CLOSED, PLAIN):
+            going = await bench.begin(source)
+            pages = [(closed if source == CLOSED else page)(*ids, following=str(at)) for at, ids in enumerate(shown)]
+            if cut_at:
+                await bench.mirror.listings.record(going, pages[:cut_at])
+            await bench.mirror.listings.cut(going, "cut")
+            await bench.mirror.record(source, SPEC, read, going.cycle)
+            going = await bench.begin(source)
+            await bench.mirror.listings.record(going, pages[cut_at:])
+            await bench.mirror.listings.complete(going)
+        assert believed(bench, CLOSED) == believed(bench, PLAIN)
