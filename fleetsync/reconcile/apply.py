@@ -198,6 +198,7 @@ class Apply:
         What comes back may be a write that goes on after its answer.
         """
         needs_reading = change.guard.needs_reread
+        read: tuple[Resource | Detail, ...] = ()
         number = 0
         while True:
             number += 1
@@ -207,8 +208,8 @@ class Apply:
                 decided = self._decide_again(change, current)
                 if isinstance(decided, _Unsent):
                     return await self._unsent(change, attempt, decided, current)
-                change = decided
-            outcome = await self._send(change, attempt)
+                change, read = decided, (current.shown,)
+            outcome = await self._send(change, attempt, *read)
             if isinstance(outcome, OpenWrite) or outcome.result is not Result.CONFLICT or number == MOST_ATTEMPTS:
                 return outcome
             needs_reading = True
@@ -244,8 +245,11 @@ class Apply:
         await self._conclude(id, outcome, current.shown)
         return outcome
 
-    async def _send(self, change: Change, attempt: Attempt) -> Outcome | OpenWrite:
-        """Send one request and record what became of it. An error that says nothing of that leaves the write open."""
+    async def _send(self, change: Change, attempt: Attempt, *read: Resource | Detail) -> Outcome | OpenWrite:
+        """Send one request and record what became of it. An error that says nothing of that leaves the write open.
+
+        What was `read` for it is recorded where the write was not carried out.
+        """
         id = await self._mirror.journal.intend(change, attempt)
         try:
             written = await self._target.patch(change)
@@ -253,11 +257,11 @@ class Apply:
             return await self._conclude(id, _failed(change.key, change.part, Result.CONFLICT, error))
         except (TransientError, DeviceFaultError, InvalidResponseError) as error:
             if not error.sent:
-                await self._conclude(id, _failed(change.key, change.part, Result.FAILED, error))
+                await self._conclude(id, _failed(change.key, change.part, Result.FAILED, error), *read)
                 raise
             return await self._settlement.look(self._open(id, change, error), str(error))
         except (ResourceError, AuthError) as error:
-            outcome = await self._conclude(id, _failed(change.key, change.part, Result.REJECTED, error))
+            outcome = await self._conclude(id, _failed(change.key, change.part, Result.REJECTED, error), *read)
             if isinstance(error, AuthError):
                 raise
             return outcome

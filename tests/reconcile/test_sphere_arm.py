@@ -1,13 +1,16 @@
 """Devices of Azure Sphere behind Azure Resource Manager, whose address changes when somebody moves them."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
 from fleetsync.core.model import DEVICE
+from fleetsync.errors import AuthError
 from fleetsync.providers import sphere_arm
 from fleetsync.simulator.arm.routes import DEVICE as DEVICE_WORDS
 from fleetsync.transport.http import Request
-from tests.reconcile.rig import SOURCE, Rig
+from tests.fakes.http import is_write, refused
+from tests.reconcile.rig import SOURCE, Rig, declare
 
 
 def rigged(make: Callable[..., Rig]) -> Rig:
@@ -59,3 +62,28 @@ async def test_a_device_is_gone_when_two_lists_do_not_show_it(make: Callable[...
         assert not any(id in request.url for request in rig.http.sent[sent:])
         [(reason,)] = rig.rows("SELECT gone_reason FROM resources WHERE id = ?", id)
         assert reason == "unseen by the complete listings 2 and 3"
+
+
+async def test_a_device_that_a_read_before_a_refused_write_showed_is_not_gone_after_one_more_list(
+    make: Callable[..., Rig],
+) -> None:
+    rig = rigged(make)
+    arm = rig.cloud.arm
+    async with rig.opened():
+        await rig.cycle()
+        id = rig.ids()[0]
+        devices = arm.tree.holding(id).below[DEVICE_WORDS]
+        kept = devices.get(id).document
+        rig.http.when(
+            lists_devices,
+            before=lambda _: devices.remove(id),
+            after=lambda _: devices.put(id, kept, at=rig.clock.now().timestamp()) and None,
+        )
+        rig.http.when(is_write, before=refused(403))
+        rig.declarations = [declare({"group": "Prototypes/P1"}, where=f"id = '{id}'")]
+        for _ in range(3):
+            sent = rig.http.count(is_write)
+            with contextlib.suppress(AuthError):
+                await rig.cycle(write=True)
+            assert rig.http.count(is_write) == sent + 1
+            assert id in rig.ids()

@@ -177,7 +177,7 @@ class Listings:
             if chain.is_complete and chain.began > seen and key[1] not in chain.ids
         ]
         is_absent = self._absences.get(key, 0) > seen
-        lags = place.longest_lag_s > 0 or place.kind == "iot-hub"
+        lags = place.kind == "iot-hub" and key[0] != "configuration"
         twice = len(without) >= 2 and not without[-1].is_resumed and not lags
         once = bool(without) and is_absent
         told = f"{len(without)} complete listings without it, {'a' if is_absent else 'no'} read without it"
