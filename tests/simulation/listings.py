@@ -170,16 +170,14 @@ class Listings:
         if explained is not None:
             self._verdicts.check("P1", explained, f"{place.name}: {key} is called gone, and those who say so say no")
             return
-        seen = sight.number if sight is not None else 0
-        without = [
-            chain
-            for chain in self._chains.get(key[0], ())
-            if chain.is_complete and chain.began > seen and key[1] not in chain.ids
-        ]
+        seen, seen_s = (sight.number, sight.at_s) if sight is not None else (0, 0.0)
+        complete = [one for one in self._chains.get(key[0], ()) if one.is_complete and key[1] not in one.ids]
+        without = [chain for chain in complete if chain.began > seen]
         is_absent = self._absences.get(key, 0) > seen
         lags = place.kind == "iot-hub" and key[0] != "configuration"
         twice = len(without) >= 2 and not without[-1].is_resumed and not lags
-        once = bool(without) and is_absent
+        # A page that showed it may be asked for again, and not show it; the read is what came after all that.
+        once = is_absent and any(chain.at_s > seen_s for chain in complete)
         told = f"{len(without)} complete listings without it, {'a' if is_absent else 'no'} read without it"
         self._verdicts.check("P1", twice or once or (lags and is_absent), f"{place.name}: {key} is called gone: {told}")
         if exists and key not in place.deleted and sight is not None and place.lied_s < sight.at_s:
