@@ -24,7 +24,6 @@
             ├── InvalidResponseError  2xx that is not what was promised; links and redirects elsewhere
             └── ResourceError       the other resources go on
                 ├── NotFoundError   404 in the service's own words, 410
-                ├── UnreadableError it is there, and what the service says of it cannot be stored
                 ├── ConflictError   412, 409: read again, decide again
                 ├── DeviceFaultError  the service is well, the device behind it did not do it; `sent`: or perhaps did
                 └── RejectedError   400, 422 and every other 4xx
@@ -145,8 +144,10 @@ class SourceError(FleetsyncError):
     """A service did not do what was asked.
 
     `status` is the HTTP status, `code` the service's own name for the error, `request_id` what its
-    support asks for; each is None where the service said nothing.
+    support asks for; each is None where the service said nothing. `is_there`: what was asked for is there all the same.
     """
+
+    is_there: bool = False
 
     def __init__(
         self,
@@ -249,10 +250,6 @@ class ResourceError(TerminalError):
 
 class NotFoundError(ResourceError):
     """The service says, in its own words, that there is no such resource."""
-
-
-class UnreadableError(ResourceError):
-    """The resource is there, and what the service says of it cannot be stored."""
 
 
 class ConflictError(ResourceError):

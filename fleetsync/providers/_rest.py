@@ -12,7 +12,7 @@ import msgspec
 
 from fleetsync.core.document import content_of, parsable
 from fleetsync.core.model import Cursor, Entries, ETag, Page, Resource, ResourceKey, Unreadable
-from fleetsync.errors import InvalidResponseError, RejectedError, TransientError, UnreadableError
+from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError, SourceError, TransientError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
@@ -54,6 +54,16 @@ def before_a_write() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def of_what_is_there() -> Iterator[None]:
+    """Let an error of the block say that the service has the resource, whatever more could not be had."""
+    try:
+        yield
+    except SourceError as error:
+        error.is_there = True
+        raise
+
+
 def identified(document: bytes, shape: type[S], what: str) -> S:
     """Return the members that name a document; `what` says in messages where it came from.
 
@@ -80,12 +90,13 @@ def asked_for(key: ResourceKey, read: Resource | Unreadable, response: Response)
 
     Raises:
         InvalidResponseError: the answer is about another one.
-        UnreadableError: it cannot be stored.
+        ResourceError: it is there, and cannot be stored.
     """
     if read.id != key.id:
         raise InvalidResponseError(f"asked for {key}, the answer is about {read.id!r}", status=response.status)
     if isinstance(read, Unreadable):
-        raise UnreadableError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
+        with of_what_is_there():
+            raise ResourceError(f"{read.id!r} cannot be stored: {read.reason}", request_id=response.request_id)
     return read
 
 

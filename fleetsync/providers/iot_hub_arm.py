@@ -46,7 +46,7 @@ from fleetsync.providers._arm import (
     scope,
     tags_in,
 )
-from fleetsync.providers._rest import asked_for, before_a_write, identified, page_of, storable, text
+from fleetsync.providers._rest import asked_for, before_a_write, identified, of_what_is_there, page_of, storable, text
 from fleetsync.providers.base import Endpoint, Provider, Target, Written
 
 HUB = ResourceType("hub")
@@ -130,7 +130,9 @@ class IotHubArm(Target):
     async def read(self, key: ResourceKey) -> Resource:
         """Return a hub as it is now."""
         response = await self._arm.get(self._id(key))
-        return asked_for(key, await self._complete(response.body), response)
+        with of_what_is_there():
+            hub = await self._complete(response.body)
+        return asked_for(key, hub, response)
 
     def declarable(self, type: ResourceType, document: object, details: Mapping[Part, object]) -> Mapping[str, object]:  # noqa: ARG002 - the contract's
         """Return the tags."""

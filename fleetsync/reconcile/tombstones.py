@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fleetsync.core.model import Resource, Unreadable
-from fleetsync.errors import NotFoundError, SourceError, UnreadableError
+from fleetsync.errors import NotFoundError, SourceError
 from fleetsync.mirror.listings import Listing, Missed
 from fleetsync.mirror.mirror import Mirror
 from fleetsync.providers.base import Source
@@ -67,7 +67,7 @@ async def _ask(source: Source, going: Listing, mirror: Mirror, rows: Sequence[Mi
             await missing.add((row, f"unseen by the complete listing {row.since}, and not found by {read}"))
         except SourceError as error:
             going.pass_over([Unreadable(id=row.id, reason=str(error))])
-            if isinstance(error, UnreadableError):
+            if error.is_there:
                 await unreadable.add(row)
             raise
         else:

@@ -10,7 +10,7 @@ from fleetsync.core.model import Part, Resource, ResourceKey
 from fleetsync.core.operation import Standing
 from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, Guard, GuardKind, Leaf
-from fleetsync.errors import ConflictError, InvalidResponseError, RejectedError, UnreachableError
+from fleetsync.errors import ConflictError, InvalidResponseError, RejectedError, ServerFaultError, UnreachableError
 from fleetsync.providers.base import Endpoint
 from fleetsync.providers.iot_hub_arm import HUB, PROVIDER, TAGS, IotHubArm, Settings
 from fleetsync.simulator import Cloud, Options, parse_faults
@@ -129,6 +129,18 @@ async def test_a_hub_without_numbers_is_a_hub(hubs: Hubs) -> None:
     hubs.http.when(is_about_numbers, before=refused(400, body))
     document = json.loads((await hubs.source.read(FLEET)).document)
     assert document["statistics"] is document["quotaMetrics"] is None
+
+
+async def test_a_hub_whose_numbers_cannot_be_had_is_there(hubs: Hubs) -> None:
+    hubs.http.when(lambda request: "IotHubStats" in request.url, before=refused(503))
+    with pytest.raises(ServerFaultError) as failed:
+        await hubs.source.read(FLEET)
+    assert failed.value.is_there
+    hubs.http.heal()
+    hubs.http.when(lambda _: True, before=refused(503))
+    with pytest.raises(ServerFaultError) as failed:
+        await hubs.source.read(FLEET)
+    assert not failed.value.is_there
 
 
 async def test_only_the_resource_group_that_is_meant_is_listed() -> None:

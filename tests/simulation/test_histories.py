@@ -22,6 +22,7 @@ FAILED_ONCE = {
     13441: "a write to a device that was made anew meanwhile was called failed by an ETag that both had",
     15058: "a device that was read before a write that was refused was gone after one more list",
     16146: "a database that was found failed when a hold was to be stored ended nothing",
+    42360: "a hub whose statistics could not be read was gone after one more list",
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
     202678: "a list of catalogs that was empty proved that a device was gone",
