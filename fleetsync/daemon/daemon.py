@@ -54,6 +54,7 @@ class Daemon:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
         self._stop_asked = asyncio.Event()
+        self._broken: BrokenMirrorError | None = None
         self._reload_asked = asyncio.Event()
         self._work = Work(self._jobs, parts.mirror, turns=self._turns, rates=parts.rates, ended=self._hear)
 
@@ -64,7 +65,8 @@ class Daemon:
         try:
             return await self._work.carry_out(command, report)
         except BrokenMirrorError as error:
-            self._group.create_task(_end_with(error))
+            self._broken = error
+            self._stop_asked.set()
             return Reply(error=str(error), exit_code=error.exit_code)
 
     def stop(self) -> None:
@@ -92,6 +94,8 @@ class Daemon:
                 self._notify(systemd.READY)
                 log.info("daemon.started")
                 await self._stop_asked.wait()
+                if self._broken is not None:
+                    raise self._broken
                 self._notify(systemd.STOPPING)
                 log.info("daemon.stopping")
                 for task in others:
@@ -236,7 +240,3 @@ async def _at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def _not_connected(name: str, _report: Report) -> Job:
     raise NotYetError(f"source {name} is not connected: `fleetsync status` says why")
-
-
-async def _end_with(error: BrokenMirrorError) -> NoReturn:
-    raise error
