@@ -175,7 +175,11 @@ class Limiter:
             lane.watch(ticket, response.took_s, now_s=self.clock.monotonic_s())
 
     async def keep(self) -> None:
-        """Store what changed since the last time, for another process. What cannot be stored is tried again later."""
+        """Store what changed since the last time, for another process. What cannot be stored is tried again later.
+
+        Raises:
+            BrokenMirrorError: the database failed: no later try will do better.
+        """
         if self._store is None:
             return
         async with self._storing:
