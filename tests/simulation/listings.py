@@ -135,7 +135,7 @@ class Listings:
         chains = self._chains.setdefault(asked.type, [])
         if asked.cursor is not None:
             for chain in reversed(chains):
-                if not chain.is_complete and asked.cursor in chain.cursors:
+                if asked.cursor in chain.cursors:
                     # Pages behind this one were delivered to somebody who lost them.
                     kept = len(chain.cursors) - chain.cursors[::-1].index(asked.cursor)
                     del chain.cursors[kept:], chain.pages[kept:]

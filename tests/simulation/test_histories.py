@@ -23,6 +23,7 @@ FAILED_ONCE = {
     15058: "a device that was read before a write that was refused was gone after one more list",
     16146: "a database that was found failed when a hold was to be stored ended nothing",
     42360: "a hub whose statistics could not be read was gone after one more list",
+    51086: "a listing whose last page was delivered and not stored is gone on with",
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
     202678: "a list of catalogs that was empty proved that a device was gone",
