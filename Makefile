@@ -5,6 +5,8 @@ MICROSOFT := $(VENV)/microsoft
 BENCH := $(VENV)/bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
+# What an installation from a package does, too; where Python may not write bytecode, each start would do it again.
+COMPILE := $(BIN)/python -m compileall -q fleetsync migrations benchmarks
 UV ?= uv
 
 .PHONY: demo test lint unit simulate mutations bench lock clean
@@ -36,6 +38,7 @@ simulate: $(VENV)/.test
 DEVICES ?= 100000
 ROUNDS ?= 3
 bench: $(VENV)/.test $(BENCH)/.ready
+	$(COMPILE)
 	$(BIN)/python -m benchmarks --devices $(DEVICES) --rounds $(ROUNDS) $(MORE)
 
 # Deliberate breaks of each promise, in copies of the code: the simulation has to notice. MORE="P1 --note"
@@ -47,12 +50,14 @@ $(VENV)/.run: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r requirements.lock
 	$(EDITABLE)
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.test: requirements-test.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r requirements-test.lock
 	$(EDITABLE)
+	$(COMPILE)
 	touch $@
 
 # Microsoft's client for IoT Hub, which tries the simulator. Where it cannot be installed, this and the test say so.

@@ -35,7 +35,7 @@ def fault_in(document: bytes) -> str | None:
 
 def content_of(document: bytes) -> tuple[str | None, Any]:
     """Return why a document cannot be stored, or None and its content, decoded."""
-    if _ESCAPED in document and any(escape[1] for escape in _ESCAPE.finditer(document)):
+    if may_hide(document) and any(escape[1] for escape in _ESCAPE.finditer(document)):
         return "a text in it holds U+0000 or half a surrogate pair", None
     try:
         return None, msgspec.json.decode(document)
@@ -45,6 +45,11 @@ def content_of(document: bytes) -> tuple[str | None, Any]:
         return "a number in it is too large", None
     except (msgspec.DecodeError, RecursionError):
         return _NO_JSON, None
+
+
+def may_hide(document: bytes) -> bool:
+    """Say whether a text in a document may be one that cannot be stored: only an escape can write it."""
+    return _ESCAPED in document
 
 
 def parsable(body: bytes) -> bytes:

@@ -95,16 +95,19 @@ _SHORT = 64
 Entries = tuple[Sequence[str], Sequence[bytes]]
 """The ids of what a page shows, and beside them the documents."""
 
+Read = Callable[[bytes], Resource | Unreadable]
+ReadAll = Callable[[Sequence[bytes]], Sequence[Resource | Unreadable]]
+
 
 class Page:
     """One answer of a list. `next` is None on the last page and only there.
 
     `ids` and `documents` stand side by side. A page is opened where that is worth while, and so is a resource in it
-    (`read`): most of a fleet is as it was, which the page's bytes or a document alone show. What cannot be stored is
-    found out only then; what is known to be so before is in `lost`.
+    (`read`), or all of them (`read_all`): most of a fleet is as it was, which the page's bytes or a document alone
+    show. What cannot be stored is found out only then; what is known to be so before is in `lost`.
     """
 
-    __slots__ = ("_entries", "_open", "_read", "_resources", "body", "lost", "next")
+    __slots__ = ("_entries", "_open", "_read", "_read_all", "_resources", "body", "lost", "next")
 
     def __init__(
         self,
@@ -116,7 +119,8 @@ class Page:
         self.body: msgspec.Raw | None = None
         self._entries: Entries | None = [one.id for one in resources], [one.document for one in resources]
         self._open: Callable[[], Entries]
-        self._read: Callable[[bytes], Resource | Unreadable] | None = None
+        self._read: Read | None = None
+        self._read_all: ReadAll | None = None
         self._resources = resources
         self.next = next
         self.lost = tuple(unreadable)
@@ -126,15 +130,17 @@ class Page:
         cls,
         body: msgspec.Raw,
         opened: Callable[[], Entries],
-        read: Callable[[bytes], Resource | Unreadable],
+        read: Read,
         following: Cursor | None,
+        read_all: ReadAll | None = None,
     ) -> "Page":
         """Return a page that nobody looked into. `opened` finds the entries in the array `body`, `read` looks into one.
 
-        Both are pure, and raise what the service is to blame for. The same bytes are always the same entries.
+        `read_all` looks into all of them, where that can be had for less than one by one. All are pure, and raise what
+        the service is to blame for. The same bytes are always the same entries.
         """
         page = cls(resources=(), next=following)
-        page.body, page._entries, page._open, page._read = body, None, opened, read
+        page.body, page._entries, page._open, page._read, page._read_all = body, None, opened, read, read_all
         return page
 
     def open(self) -> Entries:
@@ -173,6 +179,12 @@ class Page:
         """Look into what stands at a position."""
         return self._resources[position] if self._read is None else self._read(self.documents[position])
 
+    def read_all(self) -> Sequence[Resource | Unreadable]:
+        """Look into everything that has an id and a document, in its order."""
+        if self._read_all is not None:
+            return self._read_all(self.documents)
+        return [self.read(position) for position in range(len(self.ids))]
+
     @property
     def size(self) -> int:
         """Return how many entries it has."""
@@ -181,15 +193,12 @@ class Page:
     @property
     def resources(self) -> tuple[Resource, ...]:
         """Return all that can be stored, looked into."""
-        return tuple(one for one in self._all() if isinstance(one, Resource))
+        return tuple(one for one in self.read_all() if isinstance(one, Resource))
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """Return all that cannot be stored."""
-        return (*self.lost, *(one for one in self._all() if isinstance(one, Unreadable)))
-
-    def _all(self) -> list[Resource | Unreadable]:
-        return [self.read(position) for position in range(len(self.ids))]
+        return (*self.lost, *(one for one in self.read_all() if isinstance(one, Unreadable)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Page) and self._compared() == other._compared()

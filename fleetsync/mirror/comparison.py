@@ -9,7 +9,8 @@ seen by its bytes alone (`kept`).
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from functools import partial
+from itertools import accumulate, compress, groupby
 from operator import eq
 
 from sqlalchemy import bindparam, select
@@ -147,14 +148,17 @@ class Batch:
         return list(self.each(positions, lost)), lost
 
     def each(self, positions: Iterable[int], lost: list[Unreadable]) -> Iterator[tuple[Resource, bytes]]:
-        """Look into the entries at these positions one by one; those that cannot be stored are put into `lost`."""
-        for position in positions:
-            number = bisect_right(self._ends, position)
-            one = self.pages[self._opened[number]].read(position - (self._ends[number - 1] if number else 0))
-            if isinstance(one, Resource):
-                yield one, self.digests[position]
-            else:
-                lost.append(one)
+        """Look into the entries at these positions, page by page; those that cannot be stored are put into `lost`."""
+        for number, some in groupby(positions, partial(bisect_right, self._ends)):
+            page, wanted = self.pages[self._opened[number]], list(some)
+            begin = self._ends[number - 1] if number else 0
+            is_whole = len(wanted) == self._ends[number] - begin
+            shown = page.read_all() if is_whole else [page.read(position - begin) for position in wanted]
+            for one, position in zip(shown, wanted, strict=True):
+                if isinstance(one, Resource):
+                    yield one, self.digests[position]
+                else:
+                    lost.append(one)
 
 
 @dataclass(slots=True)

@@ -11,13 +11,12 @@ from urllib.parse import quote
 import msgspec
 
 from fleetsync.core.document import content_of, parsable
-from fleetsync.core.model import Cursor, Entries, ETag, Page, Resource, ResourceKey, Unreadable
+from fleetsync.core.model import Cursor, Entries, ETag, Page, Read, ReadAll, Resource, ResourceKey, Unreadable
 from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError, SourceError, TransientError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
 T = TypeVar("T")
-Read = Callable[[bytes], Resource | Unreadable]
 Opened = Callable[[Response, msgspec.Raw], Entries]
 
 _TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
@@ -110,17 +109,26 @@ def page_of(found: Iterable[Resource | Unreadable], following: str | None = None
     )
 
 
-def closed_page(response: Response, entries: msgspec.Raw, opened: Opened, read: Read, following: str | None) -> Page:
+def closed_page(
+    response: Response,
+    entries: msgspec.Raw,
+    opened: Opened,
+    read: Read,
+    following: str | None,
+    read_all: ReadAll | None = None,
+) -> Page:
     """Return a page that is looked into where that is worth while; its documents hold no secrets.
 
-    `entries` is the array of an answer, out of which `opened` gets the ids and the documents.
+    `entries` is the array of an answer, out of which `opened` gets the ids and the documents; of `read` and `read_all`
+    see `Page.closed`.
 
     Raises:
         InvalidResponseError: it is no array.
     """
     if bytes(memoryview(entries)[:1]) != b"[":
         response.decode(list[msgspec.Raw], entries)
-    return Page.closed(entries, partial(opened, response, entries), read, Cursor(following) if following else None)
+    cursor = Cursor(following) if following else None
+    return Page.closed(entries, partial(opened, response, entries), read, cursor, read_all)
 
 
 def decoded(response: Response, shape: type[S]) -> S:

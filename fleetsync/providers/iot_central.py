@@ -15,7 +15,7 @@ https://learn.microsoft.com/rest/api/iotcentral/
 - Throttling: 20 requests/s per application, over all tokens; 429 without a documented Retry-After.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fleetsync.core.bucket import Rate
-from fleetsync.core.document import content_of, fault_in, parsable, without_secrets
+from fleetsync.core.document import content_of, fault_in, may_hide, parsable, without_secrets
 from fleetsync.core.kind import ANY, Column, ColumnType, Cost, Kind, Quota, TypeSpec, Writable
 from fleetsync.core.model import (
     DEVICE,
@@ -179,6 +179,20 @@ class _NamedAt(msgspec.Struct, rename={"id": "@id"}):
     id: Annotated[str, msgspec.Meta(min_length=1)]
 
 
+class _Device(msgspec.Struct, forbid_unknown_fields=True):
+    """A device with what is documented and nothing else: no number is too large in it, no text but UTF-8."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+    etag: str | None = None
+    displayName: str | None = None  # noqa: N815 - the service's spelling
+    enabled: bool | None = None
+    provisioned: bool | None = None
+    simulated: bool | None = None
+    template: str | None = None
+    organizations: list[str] = []
+    type: list[str] = []
+
+
 class _Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a type is in the API, and what of it is secret."""
 
@@ -228,9 +242,11 @@ class IotCentral(Target):
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
         answer = decoded(response, _List)
-        page = closed_page(response, answer.value, partial(_opened, place), partial(_read, place), answer.nextLink)
+        opened, read = partial(_opened, place), partial(_read, place)
+        read_all = partial(_read_devices, answer.value) if type == DEVICE else None
+        page = closed_page(response, answer.value, opened, read, answer.nextLink, read_all)
         if place.secrets:
-            return page_of(map(page.read, range(page.size)), answer.nextLink)
+            return page_of(page.read_all(), answer.nextLink)
         return page
 
     async def read(self, key: ResourceKey) -> Resource:
@@ -327,6 +343,30 @@ def resource_from(id: str, content: Mapping[str, Any], document: bytes) -> Resou
         template=text(content, "template"),
     )
     return Resource(id=content[id], document=document, etag=None if etag is None else ETag(etag), facts=facts)
+
+
+def _read_devices(array: msgspec.Raw, documents: Sequence[bytes]) -> Sequence[Resource | Unreadable]:
+    """Return the devices of a page; at half the cost where all are as documented, as they nearly always are."""
+    read = partial(_read, _PLACES[DEVICE])
+    if may_hide(bytes(array)):
+        return list(map(read, documents))
+    try:
+        devices = msgspec.json.decode(array, type=list[_Device])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return list(map(read, documents))
+    return list(map(_documented, devices, documents))
+
+
+def _documented(device: _Device, document: bytes) -> Resource:
+    etag = None if device.etag is None else ETag(device.etag)
+    facts = Facts(
+        display_name=device.displayName,
+        enabled=device.enabled,
+        provisioned=device.provisioned,
+        simulated=device.simulated,
+        template=device.template,
+    )
+    return Resource(id=device.id, document=document, etag=etag, facts=facts)
 
 
 def desired_properties(properties: Mapping[str, Any]) -> dict[str, Any]:

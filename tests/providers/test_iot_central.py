@@ -222,6 +222,22 @@ async def test_a_single_document_that_cannot_be_stored_is_its_own_trouble_alone(
     assert written.shown is None
 
 
+_AS_DOCUMENTED = b'{"id":"a","etag":"e","displayName":"n","enabled":true,"organizations":["o"],"type":["iotEdge"]}'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [b'{"id":"b"}', b'{"id":"b","etag":null,"enabled":null}', b'{"id":"b","etag":1}', b'{"id":"b","enabled":"no"}',
+     b'{"id":"b","n":1.50}', b'{"id":"b","n":1e999}', rb'{"id":"b","etag":"\u00e9\u0000"}', b'{"id":"b","etag":"\xff"}',
+     rb'{"id":"b","etag":"\ud800"}', b'{"id":"b","organizations":"o"}', b'{"id":"b","etag":"d","etag":"e"}',
+     b'{ "id" : "b" , "displayName" : "\xc3\xa9 \\" \\\\" }', b'{"id":"b","deploymentManifest":{"a":[1,{"b":2}]}}'],
+)  # fmt: skip
+async def test_a_page_that_is_looked_into_at_once_shows_what_each_of_its_documents_does(other: bytes) -> None:
+    for shown in ([other], [_AS_DOCUMENTED, other], [other, _AS_DOCUMENTED]):
+        page = await central(Answers(b'{"value":[%b]}' % b",".join(shown))).page(DEVICE, None)
+        assert list(page.read_all()) == [page.read(position) for position in range(len(shown))]
+
+
 async def test_documents_are_kept_byte_for_byte() -> None:
     texts = [b'{"id":"a",  "z":1.0,"a":"\\u00e9\\/"}', '{"unknown":{"deep":[1]},"id":"é"}'.encode()]
     page = await central(Answers(b'{"value":[%b]}' % b",".join(texts))).page(DEVICE, None)
