@@ -420,7 +420,7 @@ class CloudRelay(Target):
         if fault := fault_in(response.body):
             raise ResourceError(f"{path}: cannot be stored: {fault}")
         try:
-            response.decode(object)
+            response.decode(_SHAPE)
         except InvalidResponseError as error:
             raise ResourceError(f"{path}: {error}", status=response.status) from error
         return response.body
@@ -449,6 +449,8 @@ class CloudRelay(Target):
             yield
 
 
+_SHAPE: Any = dict[str, Any] | list[Any]
+"""What a controller answers. That it has no such value it says with 404; null, say, is what somebody made of an answer."""
 _OFFLINE = "1000"
 _ALL_PATHS = frozenset({_OFFLINE, "1001", "5001"})
 """What is wrong with a device whatever it is asked for."""

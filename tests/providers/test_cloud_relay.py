@@ -277,7 +277,7 @@ class TestDocuments:
         assert after["readAt"] == {"info/network": "2026-11-21T18:00:00.000Z"}
 
     async def test_what_the_mirror_could_not_store_is_a_fault_of_its_path(self, buildings: Buildings) -> None:
-        for body in (b'{"a":"\\u0000"}', b"<html>"):
+        for body in (b'{"a":"\\u0000"}', b"<html>", b"null", b"21.5"):
             source = replaced(buildings, body)
             document = await buildings.document(buildings.ids()[0], source)
             assert document["info"] is None
@@ -378,6 +378,10 @@ class TestValues:
         detail = await buildings.clock.run(buildings.source.detail_at(device(id), VALUES, paths))
         value = buildings.relay.value(id, VALUE)
         assert msgspec.json.decode(detail.document) == {VALUE: {"value": value}, "nothing/here": None, "info": {}}
+
+    async def test_null_is_not_read_as_a_value_that_is_not_there(self, buildings: Buildings) -> None:
+        with pytest.raises(ResourceError, match="info"):
+            await replaced(buildings, b"null").detail_at(device(buildings.ids()[0]), VALUES, [("info", "value")])
 
     async def test_a_part_without_paths_and_another_part_are_mistakes(self, buildings: Buildings) -> None:
         with pytest.raises(LookupError):

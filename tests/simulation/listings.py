@@ -35,10 +35,18 @@ class Chain:
     cursors: list[str | None] = field(default_factory=list)
     """What each page said to go on from."""
     pages: list[tuple[str, ...]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    """The exchange of each page."""
 
     @property
     def ids(self) -> set[str]:
         return {id for page in self.pages for id in page}
+
+    def cut(self, kept: int) -> set[int]:
+        """Forget all but so many pages, which are asked for again; return the exchanges of the others."""
+        left = set(self.numbers[kept:])
+        del self.cursors[kept:], self.pages[kept:], self.numbers[kept:]
+        return left
 
 
 @dataclass(slots=True)
@@ -125,6 +133,7 @@ class Listings:
         chain = self._chain(exchange, asked)
         chain.cursors.append(shown.cursor)
         chain.pages.append(shown.ids)
+        chain.numbers.append(exchange.number)
         chain.is_complete = shown.cursor is None
         chain.at_s = exchange.delivered_s or 0.0
         self._place.listings_are_open = not chain.is_complete
@@ -137,8 +146,7 @@ class Listings:
             for chain in reversed(chains):
                 if asked.cursor in chain.cursors:
                     # Pages behind this one were delivered to somebody who lost them.
-                    kept = len(chain.cursors) - chain.cursors[::-1].index(asked.cursor)
-                    del chain.cursors[kept:], chain.pages[kept:]
+                    self._unsee(chain.cut(len(chain.cursors) - chain.cursors[::-1].index(asked.cursor)))
                     chain.is_resumed |= chain.process != exchange.process
                     chain.process = exchange.process
                     return chain
@@ -152,6 +160,15 @@ class Listings:
         if before is not None:
             before.before = None if exchange.delivered_s - before.at_s > _JUST_NOW_S else before.before
         self._sights[key] = _Sight(exchange.number, exchange.delivered_s, exchange.process, before)
+
+    def _unsee(self, exchanges: set[int]) -> None:
+        """Forget what pages showed that nobody stored: those that are asked for again tell what there is."""
+        for key, sight in list(self._sights.items()):
+            if sight.number in exchanges:
+                if sight.before is None:
+                    del self._sights[key]
+                else:
+                    self._sights[key] = sight.before
 
     def committed(self, process: Process) -> None:
         """Take note that the mirror stored something."""

@@ -22,6 +22,8 @@ FAILED_ONCE = {
     13441: "a write to a device that was made anew meanwhile was called failed by an ETag that both had",
     15058: "a device that was read before a write that was refused was gone after one more list",
     16146: "a database that was found failed when a hold was to be stored ended nothing",
+    16073: "null from a controller was taken for a value that is not there",
+    17174: "a page that was not stored, and asked for again, says what there was before",
     42360: "a hub whose statistics could not be read was gone after one more list",
     51086: "a listing whose last page was delivered and not stored is gone on with",
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
