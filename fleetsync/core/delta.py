@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fleetsync.core.kind import Succession, TypeSpec
-from fleetsync.core.merge_patch import Json, diff, without
+from fleetsync.core.merge_patch import Json, diff
 from fleetsync.core.model import Cursor, Resource
 
 
@@ -114,7 +114,7 @@ def _update(known: Stored, resource: Resource, digest: bytes, spec: TypeSpec) ->
     if known.document is None:  # only a tombstone can be written anew as it was
         return Update(no=known.no, resource=resource, digest=digest, event=Event.RETURNED)
     old, new = _object(known.document), _object(resource.document)
-    patch = diff(without(old, spec.volatile), without(new, spec.volatile)) or None
+    patch = diff(old, new, but=spec.volatile) or None
     event = Event.RETURNED if known.gone else None if patch is None else Event.UPDATED
     if event is Event.UPDATED and (resource.is_another or spec.succession(old, new) is Succession.REPLACES):
         event = Event.REPLACED

@@ -1,6 +1,7 @@
 """JSON Merge Patch (RFC 7396), both ways, and the equality of JSON values."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from fleetsync.core.path import Path
 
@@ -21,25 +22,29 @@ def apply_patch(target: Json, patch: Json) -> Json:
     return merged
 
 
-def diff(old: Json, new: Json) -> Json:
-    """Return the smallest merge patch that leads from `old` to `new`.
+def diff(old: Json, new: Json, but: tuple[Path, ...] = ()) -> Json:
+    """Return the smallest merge patch that leads from `old` to `new`; the members at `but` are in neither.
 
     What a merge patch cannot say is said as well as it can: a member that became null reads as deleted.
     """
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return new
-    patch: dict[str, Json] = {key: None for key in old if key not in new}
+        return without(new, but)
+    here, below = _by_level(but)
+    patch: dict[str, Json] = {key: None for key in old if key not in new and key not in here}
     for key, value in new.items():
+        if key in here:
+            continue
+        inner = below.get(key, ())
         if key not in old:
-            patch[key] = value
-        elif not same(old[key], value):
-            patch[key] = diff(old[key], value)
+            patch[key] = without(value, inner)
+        elif not same(old[key], value) and not (inner and same(without(old[key], inner), without(value, inner))):
+            patch[key] = diff(old[key], value, inner)
     return patch
 
 
 def same(one: Json, other: Json) -> bool:
     """Say whether two JSON values are equal: 1 is 1.0 but not true, order counts in arrays only."""
-    if type(one) is str or type(other) is str:  # most are
+    if one is other or type(one) is str or type(other) is str:  # most are
         return one == other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
@@ -68,11 +73,17 @@ def without(document: Json, paths: tuple[Path, ...]) -> Json:
     """Return `document` without the members at `paths`."""
     if not isinstance(document, Mapping) or not paths:
         return document
-    here = {path[0] for path in paths if len(path) == 1}
+    here, below = _by_level(paths)
+    return {
+        key: without(value, below[key]) if key in below else value for key, value in document.items() if key not in here
+    }
+
+
+@cache
+def _by_level(paths: tuple[Path, ...]) -> tuple[frozenset[str], Mapping[str, tuple[Path, ...]]]:
+    """Return the members that paths name themselves, and below which other members they lead on."""
     below: dict[str, tuple[Path, ...]] = {}
     for path in paths:
         if len(path) > 1:
             below[path[0]] = (*below.get(path[0], ()), path[1:])
-    return {
-        key: without(value, below[key]) if key in below else value for key, value in document.items() if key not in here
-    }
+    return frozenset(path[0] for path in paths if len(path) == 1), below

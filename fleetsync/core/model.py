@@ -92,8 +92,8 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
 
 _SHORT = 64
 
-Entries = tuple[Sequence[str], Sequence[bytes]]
-"""The ids of what a page shows, and beside them the documents."""
+Entries = tuple[Sequence[str], Sequence[bytes | msgspec.Raw]]
+"""The ids of what a page shows, and beside them the documents; these may be pieces of the page that nobody copied."""
 
 Read = Callable[[bytes], Resource | Unreadable]
 ReadAll = Callable[[Sequence[bytes]], Sequence[Resource | Unreadable]]
@@ -159,7 +159,7 @@ class Page:
         return self.open()[0]
 
     @property
-    def documents(self) -> Sequence[bytes]:
+    def documents(self) -> Sequence[bytes | msgspec.Raw]:
         """Return the documents of what it shows; errors as of `open`."""
         return self.open()[1]
 
@@ -173,16 +173,16 @@ class Page:
     @property
     def size_bytes(self) -> int:
         """Return how large what it shows is."""
-        return sum(map(len, self.documents)) if self.body is None else len(memoryview(self.body))
+        return sum(len(one.document) for one in self._resources) if self.body is None else len(memoryview(self.body))
 
     def read(self, position: int) -> Resource | Unreadable:
         """Look into what stands at a position."""
-        return self._resources[position] if self._read is None else self._read(self.documents[position])
+        return self._resources[position] if self._read is None else self._read(bytes(self.documents[position]))
 
     def read_all(self) -> Sequence[Resource | Unreadable]:
         """Look into everything that has an id and a document, in its order."""
         if self._read_all is not None:
-            return self._read_all(self.documents)
+            return self._read_all(list(map(bytes, self.documents)))
         return [self.read(position) for position in range(len(self.ids))]
 
     @property

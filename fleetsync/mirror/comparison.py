@@ -1,14 +1,15 @@
 """Pages beside rows: which of the listed resources are as they are stored, found without looking into them.
 
 A service lists its resources in much the same order every time, and rows are numbered in the order in which they were
-first listed. So the rows that a batch of pages is likely to be about are those after the last ones: they are read in
-one go, and compared by id and digest. What is not among them is looked up by its id. That a whole page is as it was is
-seen by its bytes alone (`kept`).
+first listed. So what a batch of pages is likely to be about are the rows after the last ones. That a whole page is as
+it was is seen by its bytes alone, and what is the same in another by the digests that are kept with the page (`kept`).
+Of pages that are not kept the rows are read in one go, and compared by id and digest. What is not among all these is
+looked up by its id.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, compress, groupby
 from operator import eq
@@ -46,10 +47,11 @@ class Batch:
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = list(pages)
-        self._digests = [None if page.body is None else digest_of(page.body) for page in pages]
+        self.page_digests = [None if page.body is None else digest_of(page.body) for page in pages]
         self.known: dict[int, range] = {}
         self._opened: list[int] = []
         self._ends: list[int] = []
+        self._partly: dict[int, range] = {}
         self.ids: list[str] = []
         self.digests: list[bytes] = []
         self.rows: list[int | None] = []
@@ -60,10 +62,11 @@ class Batch:
 
         Where one cannot be opened, it and those after it are left out; returned is why.
         """
-        found = ((number, known.get(digest)) for number, digest in enumerate(self._digests) if digest is not None)
+        found = ((number, known.get(digest)) for number, digest in enumerate(self.page_digests) if digest is not None)
         self.known = {number: rows for number, rows in found if rows is not None}
         error = self._cut()
         self._opened = [number for number in range(len(self.pages)) if number not in self.known]
+        self._partly = {}
         opened = [self.pages[number] for number in self._opened]
         self._ends = list(accumulate(len(page.ids) for page in opened))
         self.ids = [id for page in opened for id in page.ids]
@@ -72,13 +75,32 @@ class Batch:
         self.lost = [one for page in opened for one in page.lost]
         return error
 
+    def recognise(self, rows: Mapping[bytes, int]) -> tuple[list[int], Sequence[int]]:
+        """Find entries that are as they are stored by their digests alone; return their rows, and all other positions.
+
+        Of entries with one id only the last is among them.
+        """
+        positions = self.positions()
+        found = list(map(rows.get, self.digests)) if rows else []
+        if not any(found):
+            return [], positions
+        for position in positions:
+            self.rows[position] = found[position]
+        begin = 0
+        for number, end in zip(self._opened, self._ends, strict=True):
+            if there := [row for row in self.rows[begin:end] if row is not None]:
+                self._partly[number] = range(min(there), max(there) + 1)
+            begin = end
+        same = [row for row in self.rows if row is not None]
+        return same, [position for position in positions if self.rows[position] is None]
+
     def _cut(self) -> InvalidResponseError | None:
         for number, page in enumerate(self.pages):
             try:
                 if number not in self.known:
                     page.open()
             except InvalidResponseError as error:
-                del self.pages[number:], self._digests[number:]
+                del self.pages[number:], self.page_digests[number:]
                 self.known = {place: rows for place, rows in self.known.items() if place < number}
                 return error
         return None
@@ -91,16 +113,16 @@ class Batch:
         ]
 
     def gaps(self, after: int) -> tuple[list[tuple[int, int, int]], int]:
-        """Return where the rows of the opened pages probably are: after which row, before which, and how many.
+        """Return where the rows of the pages probably are of which none is known: after which, before which, how many.
 
         `after` is the row before all of them; with it comes the last row of the last known page, or `after`.
         """
         gaps, most = [], 0
         for number, page in enumerate(self.pages):
-            if number not in self.known:
+            rows = self.known.get(number) or self._partly.get(number)
+            if rows is None:
                 most += len(page.ids)
                 continue
-            rows = self.known[number]
             if most:
                 gaps.append((after, rows.start, most))
             after, most = rows[-1], 0
@@ -113,14 +135,14 @@ class Batch:
         places = ((number, bisect_right(begins, number) - 1) for number in numbers if begins)
         return any(place >= 0 and number in ranges[place] for number, place in places)
 
-    def shown_in_a_row(self) -> Iterator[tuple[range, bytes]]:
-        """Yield of each opened page whose rows follow one another, and are as it shows them, those and its digest."""
+    def shown_in_a_row(self) -> Iterator[kept.Shown]:
+        """Yield the opened pages whose rows follow one another, and are as they show them."""
         begin = 0
         for number, end in zip(self._opened, self._ends, strict=True):
-            rows, digest, begin = self.rows[begin:end], self._digests[number], end
+            rows, digest, entries, begin = self.rows[begin:end], self.page_digests[number], self.digests[begin:end], end
             first = rows[0] if rows else None
             if digest is not None and first is not None and rows == list(range(first, first + len(rows))):
-                yield range(first, first + len(rows)), digest
+                yield kept.Shown(range(first, first + len(rows)), digest, entries)
 
     def positions(self) -> Sequence[int]:
         """Return where entries stand; of those with one id the last, which is believed."""
@@ -169,28 +191,32 @@ class Expected:
     is_over: bool = False
     misses: int = 0
 
-    def kept(self, on: Statements, scope: Scope, pages: int) -> dict[bytes, range]:
-        """Return the rows of so many pages that are probably shown next, by the digests of their bytes."""
-        if self.is_over:
-            return {}
-        return kept.following(on, scope.source, scope.type, after=self.after, most=pages)
+    pages: Mapping[bytes, range] = field(default_factory=dict)
+    """The rows of the kept pages that a batch probably shows, by the digests of their bytes."""
+
+    def open(self, on: Statements, scope: Scope, batch: Batch) -> InvalidResponseError | None:
+        """Open those pages of a batch that are not known by their bytes; see `Batch.open`."""
+        most = len(batch.pages)
+        self.pages = {} if self.is_over else kept.following(on, scope.source, scope.type, after=self.after, most=most)
+        return batch.open(self.pages)
 
     def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
         """Return the rows that a batch shows as they are stored, and the positions of all other entries.
 
         Rows that a listing missed or that are gone are among neither: their entries are looked up.
         """
+        pages = [rows for digest, rows in self.pages.items() if digest not in batch.page_digests] if batch.ids else []
+        same, positions = batch.recognise(kept.entries(on, pages) if pages else {})
         gaps, self.after = batch.gaps(self.after)
-        positions = batch.positions()
         if self.is_over or not positions:
-            return [], positions
+            return same, positions
         rows: list[tuple[int, str, bytes]] = []
         for after, before, most in gaps:
             found = on.fetch(_NEXT, (after, before, scope.source, scope.type, most))
             self.is_over = before == _NO_END and len(found) < most
             rows += found
         if not rows:
-            return [], positions
+            return same, positions
         numbers, ids, digests = map(list, zip(*rows, strict=True))
         if ids == batch.ids:
             self.after = max(self.after, numbers[-1])
@@ -198,7 +224,8 @@ class Expected:
             batch.rows = [number if is_same else None for number, is_same in zip(numbers, are_same, strict=True)]
             same = list(compress(numbers, are_same))
             return same, [position for position in positions if not are_same[position]]
-        return self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
+        more, others = self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
+        return same + more, others
 
     def _matched(
         self, rows: dict[str, tuple[int, str, bytes]], batch: Batch, positions: Sequence[int]

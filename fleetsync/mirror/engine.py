@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec import Struct
+import msgspec
 from sqlalchemy import (
     Connection,
     Dialect,
@@ -62,7 +62,7 @@ _BREAKING = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQL
 _BREAKING_EXTENDED = frozenset({sqlite3.SQLITE_READONLY_DBMOVED})
 
 
-class _Asked(Struct, eq=False):
+class _Asked(msgspec.Struct, eq=False):
     """A piece of work that waits for a transaction, and what came of it."""
 
     work: Callable[["Statements"], Any]
@@ -176,6 +176,11 @@ def values_in(name: str) -> Select[Any]:
     PostgreSQL spells it otherwise (`jsonb_array_elements_text`); this is the place for it.
     """
     return select(func.json_each(bindparam(name)).table_valued("value").c.value)
+
+
+def array_of(values: Sequence[object]) -> str:
+    """Return such a parameter."""
+    return msgspec.json.encode(values).decode()
 
 
 class Prepared:

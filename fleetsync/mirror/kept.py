@@ -1,15 +1,17 @@
 """Pages that are known by their bytes: which rows they showed, just as those still are.
 
 A page is kept when its rows follow one another and each is as it shows it. Whatever writes to such a row what the page
-does not show forgets the page.
+does not show forgets the page. Of one that comes otherwise, the digests of its entries tell what in it is the same.
 """
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 
+from msgspec import Struct
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from fleetsync.core.model import ResourceType
-from fleetsync.mirror.engine import Prepared, Statements
+from fleetsync.mirror.engine import Prepared, Statements, array_of, values_in
 from fleetsync.mirror.tables import kept_page
 
 _NEXT = Prepared(
@@ -20,7 +22,11 @@ _NEXT = Prepared(
     .limit(bindparam("most")),
     ("source", "type", "after", "most"),
 )
-_KEEP = Prepared(insert(kept_page), ("first", "last", "source", "type", "digest"))
+_ENTRIES = Prepared(
+    select(kept_page.c.first, kept_page.c.last, kept_page.c.entries).where(kept_page.c.first.in_(values_in("firsts"))),
+    ("firsts",),
+)
+_KEEP = Prepared(insert(kept_page), ("first", "last", "source", "type", "digest", "entries"))
 # No two of them overlap: of those that begin before a row only the last can reach it.
 _OTHER = kept_page.alias()
 _BEFORE = select(func.max(_OTHER.c.first)).where(_OTHER.c.first <= bindparam("row")).scalar_subquery()
@@ -32,16 +38,33 @@ _FORGET = Prepared(
 )
 
 
+class Shown(Struct, frozen=True):
+    """The rows that a page showed, the digest of its bytes, and those of the rows' documents."""
+
+    rows: range
+    digest: bytes
+    entries: Sequence[bytes]
+
+
 def following(on: Statements, source: str, type: ResourceType, *, after: int, most: int) -> dict[bytes, range]:
     """Return the rows of the pages that are kept after a row, by the digests of their bytes."""
     return {digest: range(first, last + 1) for digest, first, last in on.fetch(_NEXT, (source, type, after, most))}
 
 
-def keep(on: Statements, source: str, type: ResourceType, pages: Iterable[tuple[range, bytes]]) -> None:
-    """Keep pages: the rows that each showed, and the digest of its bytes."""
-    shown = [(rows[0], rows[-1], source, type, digest) for rows, digest in pages]
-    on.run_many(_FORGET, [(first, last, first) for first, last, *_ in shown])
-    on.run_many(_KEEP, shown)
+def entries(on: Statements, pages: Iterable[range]) -> dict[bytes, int]:
+    """Return the rows of kept pages by the digests of their documents."""
+    found: dict[bytes, int] = {}
+    for first, last, digests in on.fetch(_ENTRIES, (array_of([rows.start for rows in pages]),)):
+        rows = range(first, last + 1)
+        found.update(zip(struct.unpack("16s" * len(rows), digests), rows, strict=True))
+    return found
+
+
+def keep(on: Statements, source: str, type: ResourceType, pages: Iterable[Shown]) -> None:
+    """Keep pages."""
+    kept = [(one.rows[0], one.rows[-1], source, type, one.digest, b"".join(one.entries)) for one in pages]
+    on.run_many(_FORGET, [(first, last, first) for first, last, *_ in kept])
+    on.run_many(_KEEP, kept)
 
 
 def forget(on: Statements, numbers: Iterable[int]) -> None:

@@ -42,6 +42,11 @@ class Late:
             on.run(DropIndex(_KEY, if_exists=True))
             self._met = Met()
 
+    @property
+    def is_loading(self) -> bool:
+        """Say whether a first load goes on without the key."""
+        return self._met is not None
+
     def are_new(self, on: Statements, scope: Scope, ids: Collection[str]) -> bool:
         """Say whether it is certain without the key that none of these ids has a row; else the key is there now."""
         if self._met is None:

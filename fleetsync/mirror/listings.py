@@ -211,7 +211,7 @@ class Listings:
 
         def look(on: Statements) -> frozenset[str]:
             batch, going_on = Batch(pages), replace(going.expected)
-            batch.open(going_on.kept(on, scope, len(pages)))
+            going_on.open(on, scope, batch)
             if self._late.are_new(on, scope, batch.ids):
                 return batch.described_in_two_ways()
             _, left = going_on.unchanged(on, scope, batch)
@@ -246,7 +246,7 @@ class Listings:
         self, on: Statements, scope: resources.Scope, going: Listing, shown: Sequence[Page]
     ) -> InvalidResponseError | None:
         batch = Batch(shown)
-        error = batch.open(going.expected.kept(on, scope, len(shown)))
+        error = going.expected.open(on, scope, batch)
         pages, listed = batch.pages, batch.sizes
         if not pages:
             return error
@@ -320,6 +320,8 @@ class Listings:
 
     def _load(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> bool:
         """Add all of a batch, if none of it is known; return whether it is stored so."""
+        if not self._late.is_loading:
+            return False
         positions = batch.positions()
         if batch.lost or batch.known:  # which may have rows
             self._late.build_key(on)

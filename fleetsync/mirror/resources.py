@@ -14,7 +14,7 @@ from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Facts, Resource, ResourceType
 from fleetsync.mirror import kept
-from fleetsync.mirror.engine import Prepared, Statements, values_in
+from fleetsync.mirror.engine import Prepared, Statements, array_of, values_in
 from fleetsync.mirror.tables import UtcDateTime, event, resource, text_of
 
 _OWN = ("digest", "etag", "size_bytes")
@@ -104,9 +104,9 @@ def find(on: Statements, scope: Scope, digests: Mapping[str, bytes]) -> dict[str
     """Return what is stored under the ids of `digests`, with the document where the digest differs."""
     if not digests:
         return {}
-    rows = on.fetch(_FIND, (scope.source, scope.type, _json(list(digests))))
+    rows = on.fetch(_FIND, (scope.source, scope.type, array_of(list(digests))))
     differing = [no for id, no, digest, _, _ in rows if digest != digests[id]]
-    documents = dict(on.fetch(_DOCUMENTS, (_json(differing),))) if differing else {}
+    documents = dict(on.fetch(_DOCUMENTS, (array_of(differing),))) if differing else {}
     return {
         id: Stored(no=no, digest=digest, gone=bool(gone), missed=bool(missed), document=_bytes(documents.get(no)))
         for id, no, digest, gone, missed in rows
@@ -151,10 +151,6 @@ def note(
 def json_text(value: Json) -> str | None:
     """Return a value as the database keeps it; None where there is none."""
     return None if value is None else msgspec.json.encode(value).decode()
-
-
-def _json(values: Sequence[object]) -> str:
-    return msgspec.json.encode(values).decode()
 
 
 def load(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:

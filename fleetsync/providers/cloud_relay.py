@@ -450,7 +450,7 @@ class CloudRelay(Target):
 
 
 _SHAPE: Any = dict[str, Any] | list[Any]
-"""What a controller answers. That it has no such value it says with 404; null, say, is what somebody made of an answer."""
+"""What a controller answers. That it has no such value it says with 404; null, say, is no answer of its own."""
 _OFFLINE = "1000"
 _ALL_PATHS = frozenset({_OFFLINE, "1001", "5001"})
 """What is wrong with a device whatever it is asked for."""

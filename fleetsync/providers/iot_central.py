@@ -316,7 +316,7 @@ class IotCentral(Target):
 def _opened(place: _Place, response: Response, array: msgspec.Raw) -> Entries:
     """Return what an array in an answer shows: ids, and documents as they are."""
     ids = [one.id for one in response.decode(list[place.named], array)]  # type: ignore[name-defined]  # of two shapes
-    return ids, list(map(bytes, response.decode(list[msgspec.Raw], array)))
+    return ids, response.decode(list[msgspec.Raw], array)
 
 
 def _read(place: _Place, document: bytes) -> Resource | Unreadable:

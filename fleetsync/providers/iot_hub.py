@@ -465,7 +465,7 @@ def _page_of_devices(response: Response, following: str | None) -> Page:
 def _opened(response: Response, array: msgspec.Raw) -> Entries:
     """Return what an array of twins shows: ids, and documents as they are."""
     ids = [one.device_id for one in response.decode(list[_Named], array)]
-    return ids, list(map(bytes, response.decode(list[msgspec.Raw], array)))
+    return ids, response.decode(list[msgspec.Raw], array)
 
 
 def _read_twin(document: bytes) -> Resource | Unreadable:

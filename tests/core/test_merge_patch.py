@@ -75,6 +75,14 @@ def test_a_difference_names_nothing_that_stays(old: Any, new: Any) -> None:
     assert not [key for key in patch if key in old and key in new and same(old[key], new[key])]
 
 
+PATHS = st.lists(st.lists(KEYS, min_size=1, max_size=3).map(tuple), max_size=3).map(tuple)
+
+
+@given(OBJECTS, OBJECTS, PATHS)
+def test_a_difference_without_some_members_is_that_of_documents_without_them(old: Any, new: Any, but: Any) -> None:
+    assert same(diff(old, new, but), diff(without(old, but), without(new, but)))
+
+
 @given(OBJECTS)
 def test_the_leaves_of_a_document_make_a_patch_that_makes_it(document: Any) -> None:
     assert same(apply_patch({}, patch_of(dict(leaves(document)))), document)

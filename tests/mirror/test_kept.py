@@ -10,6 +10,8 @@ import pytest
 from fleetsync.core.kind import Succession
 from fleetsync.core.model import Page
 from fleetsync.errors import InvalidResponseError
+from fleetsync.mirror import comparison, resources
+from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.listings import Listing
 from tests.mirror.bench import SPEC, Bench, closed, page, resource, source_row
 
@@ -52,6 +54,25 @@ async def test_only_what_differs_is_opened_and_is_known_the_next_time(bench: Ben
         assert [len(opened) for _, opened in pages] == wanted
         assert (going.updated, going.unchanged) == (sum(wanted), 6 - sum(wanted))
     assert bench.events()[6:] == [("d", "updated")]
+
+
+async def test_what_is_the_same_in_a_page_that_differs_is_not_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    fetch = Statements.fetch
+
+    def noted(on: Statements, statement: Prepared, parameters: tuple[object, ...]) -> object:
+        asked.append((statement, *parameters))
+        return fetch(on, statement, parameters)
+
+    await bench.listed(closed("a", "b", "c"), closed("d", "e", "f"))
+    monkeypatch.setattr(Statements, "fetch", noted)
+    going = await bench.listed(closed("new", "a", "b"), closed("c", "d", "e=2"), closed("f"))
+    assert (going.added, going.updated, going.unchanged, going.missed) == (1, 1, 5, 0)
+    assert [one[1:] for one in asked if one[0] is comparison._NEXT] == []
+    assert [one[3] for one in asked if one[0] is resources._FIND] == ['["new","e"]']
+    assert bench.rows(KEPT) == [(3, 5), (6, 6)]
 
 
 async def test_a_page_whose_borders_moved_is_known_by_its_new_ones(bench: Bench) -> None:
@@ -196,9 +217,10 @@ async def test_what_is_believed_is_the_same_whether_pages_are_known_or_not(bench
         counted = ("listed", "shown", "added", "updated", "missed")
         assert [getattr(going, name) for name in counted] == [getattr(other, name) for name in counted]
         assert believed(bench, CLOSED) == believed(bench, PLAIN)
-        for first, last in bench.rows(KEPT):
-            found = bench.rows("SELECT no FROM resource WHERE no BETWEEN ? AND ? AND gone_at IS NULL", first, last)
-            assert len(found) == last - first + 1
+        for first, last, entries in bench.rows("SELECT first, last, entries FROM kept_page"):
+            there = "SELECT digest FROM resource WHERE no BETWEEN ? AND ? AND gone_at IS NULL AND missed_since IS NULL"
+            found = [digest for (digest,) in bench.rows(f"{there} ORDER BY no", first, last)]
+            assert (len(found), entries) == (last - first + 1, b"".join(found))
 
 
 @pytest.mark.parametrize("seed", range(12))
