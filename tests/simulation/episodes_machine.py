@@ -160,9 +160,14 @@ def _reader(mischief: Any, name: str, _place: Place) -> None:
 
 @mischief_of(19, "a loop that is blocked for a minute")
 def _block(mischief: Any, name: str, _place: Place) -> None:
-    agenda = mischief.world.agenda
-    if mischief.process is not None:
-        mischief.process.loop.call_soon(lambda: agenda.pass_until(agenda.now_s + 60.0))
+    process, agenda = mischief.process, mischief.world.agenda
+
+    def block() -> None:
+        agenda.pass_until(agenda.now_s + 60.0)
+        process.loop.held_up_s = process.loop.time()
+
+    if process is not None:
+        process.loop.call_soon(block)
         mischief.count(name)
 
 

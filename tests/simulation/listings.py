@@ -13,10 +13,12 @@ from tests.simulation.place import Asked, Key, Place
 from tests.simulation.process import Process
 
 MOST_PAGES = 100
+MOST_SECONDS = 1.0
 IN_FLIGHT = 4
 """Pages that may be in the queue, and in hands, besides those of one transaction."""
 RESUMED_S = 3600.0
 _SLACK_S = 60.0
+_SLOW_S = 0.01
 _KEPT = 12
 _JUST_NOW_S = 30.0
 
@@ -77,6 +79,9 @@ class Listings:
         self._sights: dict[Key, _Sight] = {}
         self._absences: dict[Key, int] = {}
         self._undigested = 0
+        self._waiting: dict[tuple[str, str | None], float] = {}
+        """When each page came that is not stored, by type and by what it was asked for with; on the process's clock."""
+        self._waiting_in = 0
         self._stored: object = None
         self._left: dict[str, _Left] = {}
         self._started: set[str] = set()
@@ -123,6 +128,7 @@ class Listings:
         if shown is None:
             return
         self._undigested += asked.type not in self._place.searched
+        self._wait(exchange, asked)
         self._verdicts.check(
             "P11",
             self._undigested <= MOST_PAGES + IN_FLIGHT,
@@ -139,6 +145,15 @@ class Listings:
         self._place.listings_are_open = not chain.is_complete
         for id in shown.ids:
             self._see(exchange, (asked.type, id))
+
+    def _wait(self, exchange: Exchange, asked: Asked) -> None:
+        """Take note of when a page came; what is asked for again had been refused as it was."""
+        if self._place.pages_are_answers:
+            if self._waiting_in != exchange.process:
+                self._waiting, self._waiting_in = {}, exchange.process
+            if asked.cursor is None:
+                self._waiting = {key: at_s for key, at_s in self._waiting.items() if key[0] != asked.type}
+            self._waiting[asked.type, asked.cursor] = exchange.notes["loop_s"]
 
     def _chain(self, exchange: Exchange, asked: Asked) -> Chain:
         chains = self._chains.setdefault(asked.type, [])
@@ -172,12 +187,25 @@ class Listings:
 
     def committed(self, process: Process) -> None:
         """Take note that the mirror stored something."""
-        if self._undigested:
+        if self._undigested or self._waiting:
             stored = process.rows(
-                "SELECT id, pages FROM listing WHERE source = ? ORDER BY id DESC LIMIT 1", self._place.name
+                "SELECT id, pages, type FROM listing WHERE source = ? ORDER BY id DESC LIMIT 1", self._place.name
             )
             if stored != self._stored:
                 self._stored, self._undigested = stored, 0
+                if stored[0][1]:
+                    self._judge_waiting(process, stored[0][2])
+
+    def _judge_waiting(self, process: Process, type: str) -> None:
+        """P2: pages wait a second for others to be stored with, and no longer, unless nothing went on meanwhile."""
+        for key in [key for key in self._waiting if key[0] == type]:
+            came_s = self._waiting.pop(key)
+            waited_s = process.loop.time() - came_s
+            self._verdicts.check(
+                "P2",
+                waited_s <= MOST_SECONDS + _SLOW_S or process.loop.held_up_s >= came_s,
+                f"{self._place.name}: a page of {type} was stored {waited_s:.3f} s after it came",
+            )
 
     def gone(self, key: Key, *, exists: bool) -> None:
         """Judge that the mirror says that something is gone."""

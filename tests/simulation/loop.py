@@ -66,6 +66,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._random = random
         self._before_step = before_step
         self.slept_s = 0.0
+        self.held_up_s = -1.0
+        """When something that runs in it last took time."""
         self.turns = 0
         """How often something was ready."""
         self._private_s: float | None = None

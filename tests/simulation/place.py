@@ -76,6 +76,8 @@ class Place:
     operations: ClassVar[Mapping[str, float]]
     """Operation classes and the most that the simulation permits of each a second; `*` is their total."""
     longest_lag_s: ClassVar[float] = 0.0
+    pages_are_answers: ClassVar[bool] = False
+    """What one request of a list is answered with is a whole page, which waits for nothing else."""
     faults: ClassVar[Sequence[str]] = ()
     """Simulated faults that only this kind knows."""
 

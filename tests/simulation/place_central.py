@@ -32,6 +32,7 @@ class Central(Place):
     contradicting = 'displayName = "renamed by others"'
     operations: ClassVar[Mapping[str, float]] = {"*": 20.0}
     has_links = True
+    pages_are_answers = True
     unknown_word = (b'"provisioned":false', b'"provisioned":"pending"')
     new_type = (b'"simulated":false', b'"simulated":{"is":false}')
 

@@ -97,6 +97,7 @@ class MachineClock:
         self._turn = turn
         if self._looks > _LOOKS:
             self._machine.agenda.now_s += _LOOK_S
+            self._loop.held_up_s = self._loop.time()
         return self._loop.time() + self._loop.slept_s
 
     async def sleep(self, seconds: float) -> None:

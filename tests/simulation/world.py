@@ -226,6 +226,7 @@ class World:
         watch = self.watching[exchange.place.name]
         if self.process is not None:
             exchange.notes["machine_now"] = self.process.clock.now()
+            exchange.notes["loop_s"] = self.process.loop.time()
         watch.rates.delivered(exchange, asked)
         watch.listings.delivered(exchange, asked)
         watch.writing.delivered(exchange, asked)
