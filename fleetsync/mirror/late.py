@@ -36,11 +36,12 @@ class Late:
 
     def postpone(self, on: Statements) -> None:
         """Do without each index for the time being, if there is nothing yet that it leads to."""
+        if on.rows(_ANY_ROW):
+            return
         if not on.rows(_ANY_EVENT):
             on.run(DropIndex(_OF_HISTORY, if_exists=True))
-        if not on.rows(_ANY_ROW):
-            on.run(DropIndex(_KEY, if_exists=True))
-            self._met = Met()
+        on.run(DropIndex(_KEY, if_exists=True))
+        self._met = Met()
 
     @property
     def is_loading(self) -> bool:

@@ -297,6 +297,11 @@ class CloudRelay(Target):
                 except (TransientError, DeviceFaultError) as error:
                     error.sent = error.sent or answer is not None  # something of the change was
                     raise
+                except AuthError as error:
+                    if answer is None:
+                        raise
+                    # To a write that was refused nothing would have happened: what did, a read has to tell.
+                    raise TransientError(f"{path}: {error}, after others were written", status=error.status) from error
         if refused or answer is None:
             raise RejectedError("; ".join(refused) or f"{change.key}: nothing to write")
         return Written(shown=None, status=answer.status, request_id=answer.request_id)

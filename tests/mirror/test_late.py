@@ -58,6 +58,15 @@ async def test_a_first_load_that_is_cut_short_builds_them_as_well(bench: Bench) 
     assert built(bench) == INDEXES
 
 
+async def test_of_a_fleet_whose_history_was_pruned_every_index_stays(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    bench.clock.step(60)
+    await bench.mirror.prune(history_s=1, gone_s=1, cycles_s=1)
+    assert bench.events() == []
+    await bench.cut_short(page("a", "b", following="2"))
+    assert built(bench) == INDEXES
+
+
 async def test_what_a_kill_left_without_them_gets_them_at_the_next_start(bench: Bench) -> None:
     await bench.cut_short(page("a", following="2"))
     assert built(bench) == []

@@ -21,6 +21,7 @@ from fleetsync.errors import (
     ResourceError,
     ServerFaultError,
     ThrottledError,
+    TransientError,
 )
 from fleetsync.providers.base import Endpoint, Target
 from fleetsync.providers.cloud_relay import DEVICES_AT_ONCE, PROVIDER, VALUES, CloudRelay, FromSource, Settings
@@ -463,6 +464,20 @@ class TestValues:
             await buildings.patch(change(id, one="11", two="12"))
         assert caught.value.sent
         assert len(buildings.relay.calls(id)) == 1
+
+    async def test_of_what_was_written_before_a_sign_in_failed_nobody_says_that_it_was_refused(
+        self, buildings: Buildings
+    ) -> None:
+        def refuse(_: object) -> None:
+            buildings.cloud.faults = parse_faults("status=401")
+
+        id = buildings.ids()[0]
+        buildings.http.on(2, before=refuse)
+        with pytest.raises(TransientError) as caught:
+            await buildings.patch(change(id, one="11", two="12"))
+        assert (caught.value.sent, caught.value.status) == (True, 401)
+        with pytest.raises(AuthError):
+            await buildings.patch(change(id, one="11", two="12"))
 
     async def test_of_what_was_written_in_part_nobody_says_that_nothing_was(self, buildings: Buildings) -> None:
         id = buildings.ids()[0]

@@ -81,7 +81,6 @@ class Listings:
         self._undigested = 0
         self._waiting: dict[tuple[str, str | None], float] = {}
         """When each page came that is not stored, by type and by what it was asked for with; on the process's clock."""
-        self._waiting_in = 0
         self._stored: object = None
         self._left: dict[str, _Left] = {}
         self._started: set[str] = set()
@@ -149,8 +148,6 @@ class Listings:
     def _wait(self, exchange: Exchange, asked: Asked) -> None:
         """Take note of when a page came; what is asked for again had been refused as it was."""
         if self._place.pages_are_answers:
-            if self._waiting_in != exchange.process:
-                self._waiting, self._waiting_in = {}, exchange.process
             if asked.cursor is None:
                 self._waiting = {key: at_s for key, at_s in self._waiting.items() if key[0] != asked.type}
             self._waiting[asked.type, asked.cursor] = exchange.notes["loop_s"]
@@ -237,6 +234,7 @@ class Listings:
                     sight = sight.before
                 self._sights[key] = sight
         self._undigested = 0
+        self._waiting = {}
         self._started = set()
 
     def left_behind(self, database: sqlite3.Connection, process: Process, *, stepped: bool) -> None:
