@@ -6,7 +6,7 @@ BENCH := $(VENV)/bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EDITABLE := $(PIP) install --no-deps --no-build-isolation -e .
 # What an installation from a package does, too; where Python may not write bytecode, each start would do it again.
-COMPILE := $(BIN)/python -m compileall -q fleetsync migrations benchmarks
+COMPILE := $(BIN)/python -m compileall -q fleetsync migrations
 UV ?= uv
 
 .PHONY: demo test lint unit simulate mutations bench lock clean
@@ -38,7 +38,6 @@ simulate: $(VENV)/.test
 DEVICES ?= 100000
 ROUNDS ?= 3
 bench: $(VENV)/.test $(BENCH)/.ready
-	$(COMPILE)
 	$(BIN)/python -m benchmarks --devices $(DEVICES) --rounds $(ROUNDS) $(MORE)
 
 # Deliberate breaks of each promise, in copies of the code: the simulation has to notice. MORE="P1 --note"

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _MB = 1e6
@@ -20,12 +20,21 @@ _MB = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What one process took. `cpu_s` is user and system time; `written_mb` went to files, None where nobody says."""
+    """What one process took. `cpu_s` is user and system time; `written_mb` went to files, None where nobody says.
+
+    `left_mb` is how large its database is at the end, 0 where it has none.
+    """
 
     wall_s: float
     cpu_s: float
     peak_mb: float
     written_mb: float | None
+    left_mb: float = 0.0
+
+    @property
+    def written_times(self) -> float:
+        """Return how often its database was written, by size."""
+        return (self.written_mb or 0.0) / self.left_mb
 
 
 Command = Callable[[], Sequence[str]]
@@ -59,11 +68,15 @@ class Bound:
 
 @dataclass(slots=True, kw_only=True)
 class Suite:
-    """Cases that belong together, in their order. `begin` is called before each round."""
+    """Cases that belong together, in their order. `begin` is called before each round.
+
+    `left` says where those who leave a database have it.
+    """
 
     title: str
     cases: Sequence[Case]
     begin: Callable[[], None] = lambda: None
+    left: Mapping[str, Path] = field(default_factory=dict)
     bounds: Sequence[Bound] = ()
     results: dict[tuple[str, str], list[Spent]] = field(default_factory=dict)
 
@@ -74,9 +87,12 @@ class Suite:
             for case in self.cases:
                 for name, command in case.contestants.items():
                     case.prepare()
-                    spent = measured(command())
+                    spent = replace(measured(command()), left_mb=self._left_mb(name))
                     self.results.setdefault((case.name, name), []).append(spent)
                     _say(f"round {number + 1}: {case.name}: {name}: {spent.wall_s:.2f} s, CPU {spent.cpu_s:.2f} s")
+
+    def _left_mb(self, name: str) -> float:
+        return self.left[name].stat().st_size / _MB if name in self.left else 0.0
 
     def table(self) -> str:
         """Return the results as Markdown: medians, and ratios with their smallest and largest."""
@@ -163,7 +179,13 @@ def _written_mb(pid: int) -> float | None:
 
 
 def metric_of(name: str) -> str:
-    return {"cpu_s": "CPU", "wall_s": "wall time", "peak_mb": "peak MB", "written_mb": "written MB"}[name]
+    return {
+        "cpu_s": "CPU",
+        "wall_s": "wall time",
+        "peak_mb": "peak MB",
+        "written_mb": "written MB",
+        "written_times": "written MB to the size of the database",
+    }[name]
 
 
 def _median(all_of: Sequence[Spent], metric: str) -> float:
