@@ -146,11 +146,12 @@ class Listings:
             self._see(exchange, (asked.type, id))
 
     def _wait(self, exchange: Exchange, asked: Asked) -> None:
-        """Take note of when a page came; what is asked for again had been refused as it was."""
+        """Take note of when a page came; one that is asked for again was given up, and with it those behind it."""
+        page = asked.type, asked.cursor
         if self._place.pages_are_answers:
-            if asked.cursor is None:
+            if asked.cursor is None or page in self._waiting:
                 self._waiting = {key: at_s for key, at_s in self._waiting.items() if key[0] != asked.type}
-            self._waiting[asked.type, asked.cursor] = exchange.notes["loop_s"]
+            self._waiting[page] = exchange.notes["loop_s"]
 
     def _chain(self, exchange: Exchange, asked: Asked) -> Chain:
         chains = self._chains.setdefault(asked.type, [])

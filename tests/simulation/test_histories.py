@@ -19,6 +19,7 @@ FAILED_ONCE = {
     1472: "a device whose read showed it, but nothing that can be stored, was gone after two listings",
     5007: "what was contested and rested is written again, however quiet it is",
     5621: "a database that a command found failed ended the daemon minutes later",
+    8042: "pages that could not be stored are asked for again, and wait no longer",
     13441: "a write to a device that was made anew meanwhile was called failed by an ETag that both had",
     15058: "a device that was read before a write that was refused was gone after one more list",
     16146: "a database that was found failed when a hold was to be stored ended nothing",
