@@ -5,6 +5,7 @@ one before left behind. In a case every contestant runs once per round, in turn:
 all of them.
 """
 
+import math
 import os
 import resource
 import statistics
@@ -20,21 +21,21 @@ _MB = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What one process took. `cpu_s` is user and system time; `written_mb` went to files, None where nobody says.
+    """What one process took. `cpu_s` is user and system time; `written_mb` went to files, NaN where nobody says.
 
-    `left_mb` is how large its database is at the end, 0 where it has none.
+    `left_mb` is how large its database is at the end, NaN where it has none.
     """
 
     wall_s: float
     cpu_s: float
     peak_mb: float
-    written_mb: float | None
-    left_mb: float = 0.0
+    written_mb: float
+    left_mb: float = math.nan
 
     @property
     def written_times(self) -> float:
         """Return how often its database was written, by size."""
-        return (self.written_mb or 0.0) / self.left_mb
+        return self.written_mb / self.left_mb
 
 
 Command = Callable[[], Sequence[str]]
@@ -92,7 +93,7 @@ class Suite:
                     _say(f"round {number + 1}: {case.name}: {name}: {spent.wall_s:.2f} s, CPU {spent.cpu_s:.2f} s")
 
     def _left_mb(self, name: str) -> float:
-        return self.left[name].stat().st_size / _MB if name in self.left else 0.0
+        return self.left[name].stat().st_size / _MB if name in self.left else math.nan
 
     def table(self) -> str:
         """Return the results as Markdown: medians, and ratios with their smallest and largest."""
@@ -107,9 +108,8 @@ class Suite:
 
     def _line(self, case: Case, name: str) -> str:
         all_of = self.results[case.name, name]
-        written = [one.written_mb for one in all_of if one.written_mb is not None]
         cells = [name, *(f"{_median(all_of, metric):.2f}" for metric in ("wall_s", "cpu_s"))]
-        cells += [f"{_median(all_of, 'peak_mb'):.0f}", f"{statistics.median(written):.1f}" if written else "not known"]
+        cells += [f"{_median(all_of, 'peak_mb'):.0f}", f"{_median(all_of, 'written_mb'):.1f}"]
         for other in case.against:
             for metric in ("cpu_s", "wall_s"):
                 ratios = self._ratios(metric, (case.name, name), (case.name, other))
@@ -127,7 +127,7 @@ class Suite:
             + (f" to {' / '.join(bound.to)}" if bound.to else "")
             + (f" beyond {' / '.join(bound.beyond)}" if bound.beyond else "")
             + f": {self._value(bound):.2f}, at most {bound.most:g}"
-            + ("" if self._value(bound) <= bound.most else " **(missed)**")
+            + (" **(missed)**" if self._value(bound) > bound.most else "")
             for bound in self.bounds
             if bound.of in self.results and (bound.to is None or bound.to in self.results)
         ]
@@ -169,12 +169,12 @@ def _cpu_s(usage: resource.struct_rusage) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _written_mb(pid: int) -> float | None:
+def _written_mb(pid: int) -> float:
     """Return what an ended process gave to files, also what the kernel had not put on the disk: `wchar` of Linux."""
     try:
         lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     except OSError:
-        return None
+        return math.nan
     return int(dict(line.split(": ") for line in lines)["wchar"]) / _MB
 
 

@@ -58,7 +58,7 @@ def parsable(body: bytes) -> bytes:
     So a page can be read although one document in it cannot be stored; all other bytes stay as they are.
     """
     # One byte is found several times as fast as two, and most pages have none.
-    if _ESCAPE_SIGN not in body or _ESCAPED not in body or not _SUSPECT.search(body):
+    if _ESCAPE_SIGN not in body or not may_hide(body) or not _SUSPECT.search(body):
         return body
     return _ESCAPE.sub(lambda escape: b"\\u0000" if escape[1] else escape[0], body)
 

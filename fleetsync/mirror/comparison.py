@@ -201,7 +201,7 @@ class Expected:
         return batch.open(self.pages)
 
     def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
-        """Return the rows that a batch shows as they are stored, and the positions of all other entries.
+        """Return the rows that an opened batch shows as they are stored, and the positions of all other entries.
 
         Rows that a listing missed or that are gone are among neither: their entries are looked up.
         """

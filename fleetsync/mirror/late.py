@@ -35,7 +35,7 @@ class Late:
         self._met: Met | None = None
 
     def postpone(self, on: Statements) -> None:
-        """Do without each index for the time being, if there is nothing yet that it leads to."""
+        """Do without them for the time being, if there is no row yet; events that are there keep theirs."""
         if on.rows(_ANY_ROW):
             return
         if not on.rows(_ANY_EVENT):

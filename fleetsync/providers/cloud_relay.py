@@ -36,6 +36,7 @@ from fleetsync.core.path import Path
 from fleetsync.core.plan import Change, DriftState, Guard, GuardKind, Objection
 from fleetsync.errors import (
     AuthError,
+    ConflictError,
     DeviceFaultError,
     InvalidResponseError,
     NotFoundError,
@@ -69,6 +70,8 @@ _OWN = ("deviceId", "connectionState", "readAt", "faults")
 _HUB_UNREACHABLE = "5000"
 _FORBIDDEN = 403
 _NOT_THERE = 404
+_REFUSALS = frozenset({_FORBIDDEN, _NOT_THERE, 409, 410, 412})
+"""What a controller may say to a write. It knows of no guard: none of them means that somebody else was faster."""
 
 
 class FromSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -300,8 +303,8 @@ class CloudRelay(Target):
                 except AuthError as error:
                     if answer is None:
                         raise
-                    # To a write that was refused nothing would have happened: what did, a read has to tell.
-                    raise TransientError(f"{path}: {error}, after others were written", status=error.status) from error
+                    # Others were answered: what became of them a read has to tell, a write that is refused did nothing.
+                    raise TransientError(f"{path}: {error}", status=error.status) from error
         if refused or answer is None:
             raise RejectedError("; ".join(refused) or f"{change.key}: nothing to write")
         return Written(shown=None, status=answer.status, request_id=answer.request_id)
@@ -335,9 +338,9 @@ class CloudRelay(Target):
     async def _write(self, id: str, path: str, body: object) -> Response:
         try:
             return await self._call("POST", id, path, msgspec.json.encode(body))
-        except (AuthError, NotFoundError, InvalidResponseError) as error:
+        except (AuthError, ConflictError, NotFoundError, InvalidResponseError) as error:
             # The part was read just now, so the relay lets us through: it is the controller that refuses.
-            if error.status in (_FORBIDDEN, _NOT_THERE):
+            if error.status in _REFUSALS:
                 raise RejectedError(f"{path}: {error}", status=error.status, code=error.code) from error
             raise
 

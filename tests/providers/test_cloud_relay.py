@@ -427,6 +427,19 @@ class TestValues:
         assert "analog-value" not in str(caught.value)
         assert buildings.relay.value(id, VALUE) == "13"
 
+    @pytest.mark.parametrize("status", [403, 404, 409, 410, 412])
+    async def test_with_whatever_status_a_controller_refuses_one_value_the_others_are_written(
+        self, buildings: Buildings, status: int
+    ) -> None:
+        id = buildings.ids()[0]
+        for number in (1, 2):
+            before = {path: buildings.relay.value(id, path) for path in (VALUE, OTHER)}
+            buildings.cloud.faults = parse_faults(f"status={status}@{number}")
+            with pytest.raises(RejectedError):
+                await buildings.patch(change(id, one=f"{number}1", two=f"{number}2"))
+            after = {path: buildings.relay.value(id, path) for path in (VALUE, OTHER)}
+            assert sum(after[path] != before[path] for path in before) == 1
+
     async def test_together_means_one_request_whose_200_can_hold_failures(self, buildings: Buildings) -> None:
         id = buildings.ids()[0]
         source = buildings.connected(write_multiple=True)

@@ -79,8 +79,8 @@ class Listings:
         self._sights: dict[Key, _Sight] = {}
         self._absences: dict[Key, int] = {}
         self._undigested = 0
-        self._waiting: dict[tuple[str, str | None], float] = {}
-        """When each page came that is not stored, by type and by what it was asked for with; on the process's clock."""
+        self._waiting: dict[int, float] = {}
+        """When each page came that is not stored, by its exchange; on the process's clock."""
         self._stored: object = None
         self._left: dict[str, _Left] = {}
         self._started: set[str] = set()
@@ -127,7 +127,6 @@ class Listings:
         if shown is None:
             return
         self._undigested += asked.type not in self._place.searched
-        self._wait(exchange, asked)
         self._verdicts.check(
             "P11",
             self._undigested <= MOST_PAGES + IN_FLIGHT,
@@ -139,19 +138,13 @@ class Listings:
         chain.cursors.append(shown.cursor)
         chain.pages.append(shown.ids)
         chain.numbers.append(exchange.number)
+        if self._place.pages_are_answers:
+            self._waiting[exchange.number] = exchange.notes["loop_s"]
         chain.is_complete = shown.cursor is None
         chain.at_s = exchange.delivered_s or 0.0
         self._place.listings_are_open = not chain.is_complete
         for id in shown.ids:
             self._see(exchange, (asked.type, id))
-
-    def _wait(self, exchange: Exchange, asked: Asked) -> None:
-        """Take note of when a page came; one that is asked for again was given up, and with it those behind it."""
-        page = asked.type, asked.cursor
-        if self._place.pages_are_answers:
-            if asked.cursor is None or page in self._waiting:
-                self._waiting = {key: at_s for key, at_s in self._waiting.items() if key[0] != asked.type}
-            self._waiting[page] = exchange.notes["loop_s"]
 
     def _chain(self, exchange: Exchange, asked: Asked) -> Chain:
         chains = self._chains.setdefault(asked.type, [])
@@ -159,10 +152,12 @@ class Listings:
             for chain in reversed(chains):
                 if asked.cursor in chain.cursors:
                     # Pages behind this one were delivered to somebody who lost them.
-                    self._unsee(chain.cut(len(chain.cursors) - chain.cursors[::-1].index(asked.cursor)))
+                    self._give_up(chain.cut(len(chain.cursors) - chain.cursors[::-1].index(asked.cursor)))
                     chain.is_resumed |= chain.process != exchange.process
                     chain.process = exchange.process
                     return chain
+        for number in chains[-1].numbers if chains else ():
+            self._waiting.pop(number, None)
         chains.append(Chain(type=asked.type, process=exchange.process, began=exchange.number))
         del chains[:-_KEPT]
         return chains[-1]
@@ -174,14 +169,18 @@ class Listings:
             before.before = None if exchange.delivered_s - before.at_s > _JUST_NOW_S else before.before
         self._sights[key] = _Sight(exchange.number, exchange.delivered_s, exchange.process, before)
 
-    def _unsee(self, exchanges: set[int]) -> None:
-        """Forget what pages showed that nobody stored: those that are asked for again tell what there is."""
-        for key, sight in list(self._sights.items()):
-            if sight.number in exchanges:
-                if sight.before is None:
-                    del self._sights[key]
-                else:
-                    self._sights[key] = sight.before
+    def _give_up(self, exchanges: set[int]) -> None:
+        """Forget pages that nobody stored, and what they showed: asked for again, they tell what there is."""
+        for number in exchanges:
+            self._waiting.pop(number, None)
+        for key, last in list(self._sights.items()):
+            sight: _Sight | None = last
+            while sight is not None and sight.number in exchanges:
+                sight = sight.before
+            if sight is None:
+                del self._sights[key]
+            else:
+                self._sights[key] = sight
 
     def committed(self, process: Process) -> None:
         """Take note that the mirror stored something."""
@@ -191,19 +190,19 @@ class Listings:
             )
             if stored != self._stored:
                 self._stored, self._undigested = stored, 0
-                if stored[0][1]:
-                    self._judge_waiting(process, stored[0][2])
+                self._judge_waiting(process, *stored[0][1:])
 
-    def _judge_waiting(self, process: Process, type: str) -> None:
+    def _judge_waiting(self, process: Process, pages: int, type: str) -> None:
         """P2: pages wait a second for others to be stored with, and no longer, unless nothing went on meanwhile."""
-        for key in [key for key in self._waiting if key[0] == type]:
-            came_s = self._waiting.pop(key)
-            waited_s = process.loop.time() - came_s
-            self._verdicts.check(
-                "P2",
-                waited_s <= MOST_SECONDS + _SLOW_S or process.loop.held_up_s >= came_s,
-                f"{self._place.name}: a page of {type} was stored {waited_s:.3f} s after it came",
-            )
+        for chain in self._chains.get(type, ())[-1:]:
+            for number in self._waiting.keys() & chain.numbers[:pages]:
+                came_s = self._waiting.pop(number)
+                waited_s = process.loop.time() - came_s
+                self._verdicts.check(
+                    "P2",
+                    waited_s <= MOST_SECONDS + _SLOW_S or process.loop.held_up_s >= came_s,
+                    f"{self._place.name}: a page of {type} was stored {waited_s:.3f} s after it came",
+                )
 
     def gone(self, key: Key, *, exists: bool) -> None:
         """Judge that the mirror says that something is gone."""
