@@ -262,6 +262,7 @@ class Listings:
                     f"{self._place.name}: {pages} pages of {type} are stored, with the cursor of others",
                 )
                 self._check_rows(database, type, chain, pages)
+            self._give_up(chain.cut(pages))
             if not stepped:
                 self._left[type] = _Left(cursor=cursor, at_s=chain.at_s)
 

@@ -21,6 +21,7 @@ FAILED_ONCE = {
     5621: "a database that a command found failed ended the daemon minutes later",
     8042: "pages that could not be stored are asked for again, and wait no longer",
     13441: "a write to a device that was made anew meanwhile was called failed by an ETag that both had",
+    14952: "of pages whose links repeat those are lost that a killed process had not stored",
     15058: "a device that was read before a write that was refused was gone after one more list",
     16146: "a database that was found failed when a hold was to be stored ended nothing",
     16073: "null from a controller was taken for a value that is not there",
