@@ -141,11 +141,11 @@ class Running:
         """Return the log so far."""
         return logged_in(tuple(self.said["err"]))
 
-    def logged(self, event: str, **keys: object) -> dict[str, Any]:
-        """Wait until an event with these keys is logged, and return it."""
+    def logged(self, event: str, *, after: int = 0, **keys: object) -> dict[str, Any]:
+        """Wait until an event with these keys is logged, after so many other lines, and return it."""
 
         def found() -> dict[str, Any] | None:
-            return next((one for one in self.log() if {"event": event, **keys}.items() <= one.items()), None)
+            return next((one for one in self.log()[after:] if {"event": event, **keys}.items() <= one.items()), None)
 
         return self._awaited(found)
 

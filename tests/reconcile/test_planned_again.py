@@ -61,7 +61,7 @@ async def test_what_was_not_written_is_not_looked_at_again(make: Callable[..., R
     """A selector that goes by the time tells when a row was looked at last."""
     rig = make(devices=12)
     some = declare(NAMED, name="named", where=SOME)
-    young: Declaration = declare({"enabled": True}, name="young", where="first_seen_at > ago('30 seconds')")
+    young: Declaration = declare({"enabled": True}, name="young", where="first_seen_at > ago('15 seconds')")
     rig.declarations = [some, young]
     rig.http.latency_s = 20.0
     async with rig.opened():
