@@ -179,7 +179,7 @@ def values_in(name: str) -> Select[Any]:
 
 
 def array_of(values: Sequence[object]) -> str:
-    """Return such a parameter."""
+    """Return values as the JSON array that `values_in` reads."""
     return msgspec.json.encode(values).decode()
 
 
