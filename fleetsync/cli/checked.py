@@ -158,7 +158,7 @@ async def _read_pages(source: Source, settings: SourceSettings) -> tuple[dict[st
         try:
             if number == 0:
                 await source.introduce()
-            (await source.page(type, None)).open()
+            _ = (await source.page(type, None)).ids
             found[type] = None
         except (SourceError, NotYetError, MirrorError) as error:
             found[type] = str(error)

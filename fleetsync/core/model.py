@@ -1,10 +1,13 @@
 """The words that all layers share: resources, pages, and how they are named."""
 
+import contextlib
 import datetime
 from collections.abc import Callable, Sequence
 from typing import NewType
 
 import msgspec
+
+from fleetsync.errors import InvalidResponseError
 
 Cursor = NewType("Cursor", str)
 """Where the next page is. Opaque: used byte for byte, never built, cut or re-encoded."""
@@ -92,22 +95,22 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
 
 _SHORT = 64
 
-Entries = tuple[Sequence[str], Sequence[bytes | msgspec.Raw]]
-"""The ids of what a page shows, and beside them the documents; these may be pieces of the page that nobody copied."""
+Documents = Sequence[bytes | msgspec.Raw]
+"""Documents that may be pieces of a page which nobody copied."""
 
-Read = Callable[[bytes], Resource | Unreadable]
-ReadAll = Callable[[Sequence[bytes]], Sequence[Resource | Unreadable]]
+Named = Callable[[bytes | msgspec.Raw], Sequence[str]]
+Read = Callable[[Sequence[bytes]], Sequence[Resource | Unreadable]]
 
 
 class Page:
     """One answer of a list. `next` is None on the last page and only there.
 
-    `ids` and `documents` stand side by side. A page is opened where that is worth while, and so is a resource in it
-    (`read`), or all of them (`read_all`): most of a fleet is as it was, which the page's bytes or a document alone
-    show. What cannot be stored is found out only then; what is known to be so before is in `lost`.
+    `ids` and `documents` stand side by side. A page is opened where that is worth while, and so are the resources in
+    it (`read`): most of a fleet is as it was, which the page's bytes or a document alone show. What cannot be stored is
+    found out only then; what is known to be so before is in `lost`.
     """
 
-    __slots__ = ("_entries", "_open", "_read", "_read_all", "_resources", "body", "lost", "next")
+    __slots__ = ("_documents", "_ids", "_named", "_opened", "_read", "_resources", "body", "lost", "next")
 
     def __init__(
         self,
@@ -117,10 +120,11 @@ class Page:
         unreadable: Sequence[Unreadable] = (),
     ) -> None:
         self.body: msgspec.Raw | None = None
-        self._entries: Entries | None = [one.id for one in resources], [one.document for one in resources]
-        self._open: Callable[[], Entries]
+        self._opened: Callable[[], Documents]
+        self._named: Named
         self._read: Read | None = None
-        self._read_all: ReadAll | None = None
+        self._ids: Sequence[str] | None = [one.id for one in resources]
+        self._documents: Documents | None = [one.document for one in resources]
         self._resources = resources
         self.next = next
         self.lost = tuple(unreadable)
@@ -129,44 +133,54 @@ class Page:
     def closed(
         cls,
         body: msgspec.Raw,
-        opened: Callable[[], Entries],
+        opened: Callable[[], Documents],
+        named: Named,
         read: Read,
         following: Cursor | None,
-        read_all: ReadAll | None = None,
     ) -> "Page":
-        """Return a page that nobody looked into. `opened` finds the entries in the array `body`, `read` looks into one.
+        """Return a page that nobody looked into. `opened` finds the documents in the array `body`.
 
-        `read_all` looks into all of them, where that can be had for less than one by one. All are pure, and raise what
-        the service is to blame for. The same bytes are always the same entries.
+        Of any of them, in an array, `named` returns the ids; `read` looks into them. All are pure, and raise what the
+        service is to blame for. The same document is always the same id and the same resource.
         """
         page = cls(resources=(), next=following)
-        page.body, page._entries, page._open, page._read, page._read_all = body, None, opened, read, read_all
+        page.body, page._opened, page._named, page._read = body, opened, named, read
+        page._ids = page._documents = None
         return page
 
-    def open(self) -> Entries:
-        """Return its ids and documents.
+    @property
+    def documents(self) -> Documents:
+        """Return the documents of what it shows.
 
         Raises:
-            InvalidResponseError: what it shows has no id.
+            InvalidResponseError: they cannot be told apart.
         """
-        if self._entries is None:
-            self._entries = self._open()
-        return self._entries
+        if self._documents is None:
+            self._documents = self._opened()
+        return self._documents
 
     @property
     def ids(self) -> Sequence[str]:
-        """Return the ids of what it shows; errors as of `open`."""
-        return self.open()[0]
+        """Return the ids of what it shows.
 
-    @property
-    def documents(self) -> Sequence[bytes | msgspec.Raw]:
-        """Return the documents of what it shows; errors as of `open`."""
-        return self.open()[1]
+        Raises:
+            InvalidResponseError: something has none.
+        """
+        if self._ids is None and self.body is not None:
+            self._ids = self._named(self.body)
+        return self._ids or ()
+
+    def ids_at(self, positions: Sequence[int]) -> Sequence[str]:
+        """Return the ids of what stands at these positions; errors as of `ids`."""
+        if self._ids is None and len(positions) < len(self.documents):
+            with contextlib.suppress(InvalidResponseError):  # which says better where it is when all are read
+                return self._named(b"[%b]" % b",".join(self.documents[position] for position in positions))
+        return [self.ids[position] for position in positions]
 
     @property
     def is_empty(self) -> bool:
         """Say whether there is nothing in it."""
-        if self._entries is None and self.body is not None:
+        if self._documents is None and self.body is not None:
             return len(memoryview(self.body)) < _SHORT and not bytes(self.body)[1:-1].strip()
         return not self.size
 
@@ -175,30 +189,29 @@ class Page:
         """Return how large what it shows is."""
         return sum(len(one.document) for one in self._resources) if self.body is None else len(memoryview(self.body))
 
-    def read(self, position: int) -> Resource | Unreadable:
-        """Look into what stands at a position."""
-        return self._resources[position] if self._read is None else self._read(bytes(self.documents[position]))
-
-    def read_all(self) -> Sequence[Resource | Unreadable]:
-        """Look into everything that has an id and a document, in its order."""
-        if self._read_all is not None:
-            return self._read_all(list(map(bytes, self.documents)))
-        return [self.read(position) for position in range(len(self.ids))]
+    def read(self, positions: Sequence[int]) -> Sequence[Resource | Unreadable]:
+        """Look into what stands at these positions."""
+        if self._read is None:
+            return [self._resources[position] for position in positions]
+        return self._read([bytes(self.documents[position]) for position in positions])
 
     @property
     def size(self) -> int:
         """Return how many entries it has."""
-        return len(self.ids) + len(self.lost)
+        return len(self.documents) + len(self.lost)
 
     @property
     def resources(self) -> tuple[Resource, ...]:
         """Return all that can be stored, looked into."""
-        return tuple(one for one in self.read_all() if isinstance(one, Resource))
+        return tuple(one for one in self._all() if isinstance(one, Resource))
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """Return all that cannot be stored."""
-        return (*self.lost, *(one for one in self.read_all() if isinstance(one, Unreadable)))
+        return (*self.lost, *(one for one in self._all() if isinstance(one, Unreadable)))
+
+    def _all(self) -> Sequence[Resource | Unreadable]:
+        return self.read(range(len(self.documents)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Page) and self._compared() == other._compared()

@@ -9,14 +9,14 @@ looked up by its id.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, compress, groupby
+from itertools import compress, groupby
 from operator import eq
 
 from sqlalchemy import bindparam, select
 
-from fleetsync.core.document import digest_of
+from fleetsync.core.document import digest_of, digests_of
 from fleetsync.core.model import Page, Resource, Unreadable
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import kept
@@ -42,68 +42,69 @@ class Batch:
     """The entries of some pages in their order: their ids, and the digests of their documents.
 
     Pages that are `known` by their bytes are not opened, and their entries are not among these. `rows` are the numbers
-    of the rows that are as the entries show them, as far as that was found out; beside the ids.
+    of the rows that are as the entries show them, as far as that was found out; beside the ids. An entry whose row was
+    `recognised` by its digest alone has an empty id: nobody looked for it.
     """
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = list(pages)
         self.page_digests = [None if page.body is None else digest_of(page.body) for page in pages]
         self.known: dict[int, range] = {}
+        self.recognised: set[int] = set()
         self._opened: list[int] = []
         self._ends: list[int] = []
         self._partly: dict[int, range] = {}
+        self._left: list[int] = []
         self.ids: list[str] = []
         self.digests: list[bytes] = []
         self.rows: list[int | None] = []
         self.lost: list[Unreadable] = []
 
-    def open(self, known: Mapping[bytes, range]) -> InvalidResponseError | None:
-        """Open all pages but those of which the rows are known by their digests.
+    def open(self, known: Mapping[bytes, range], rows: Mapping[bytes, int]) -> InvalidResponseError | None:
+        """Open all pages but those of which the rows are known by their digests; `rows` by those of their documents.
 
         Where one cannot be opened, it and those after it are left out; returned is why.
         """
-        found = ((number, known.get(digest)) for number, digest in enumerate(self.page_digests) if digest is not None)
-        self.known = {number: rows for number, rows in found if rows is not None}
-        error = self._cut()
-        self._opened = [number for number in range(len(self.pages)) if number not in self.known]
-        self._partly = {}
-        opened = [self.pages[number] for number in self._opened]
-        self._ends = list(accumulate(len(page.ids) for page in opened))
-        self.ids = [id for page in opened for id in page.ids]
-        self.digests = [digest_of(document) for page in opened for document in page.documents]
-        self.rows = [None] * len(self.ids)
-        self.lost = [one for page in opened for one in page.lost]
+        self.known, self.recognised = {}, set()
+        self._opened, self._ends, self._partly, self._left = [], [], {}, []
+        self.ids, self.digests, self.rows, self.lost = [], [], [], []
+        error = self._open_all(known, rows)
+        if len(self.recognised) + len(self._left) < len(self.ids):  # some stand there twice: their order counts
+            return self.open(known, {}) or error
         return error
 
-    def recognise(self, rows: Mapping[bytes, int]) -> tuple[list[int], Sequence[int]]:
-        """Find entries that are as they are stored by their digests alone; return their rows, and all other positions.
-
-        Of entries with one id only the last is among them.
-        """
-        positions = self.positions()
-        found = list(map(rows.get, self.digests)) if rows else []
-        if not any(found):
-            return [], positions
-        for position in positions:
-            self.rows[position] = found[position]
-        begin = 0
-        for number, end in zip(self._opened, self._ends, strict=True):
-            if there := [row for row in self.rows[begin:end] if row is not None]:
-                self._partly[number] = range(min(there), max(there) + 1)
-            begin = end
-        same = [row for row in self.rows if row is not None]
-        return same, [position for position in positions if self.rows[position] is None]
-
-    def _cut(self) -> InvalidResponseError | None:
+    def _open_all(self, known: Mapping[bytes, range], rows: Mapping[bytes, int]) -> InvalidResponseError | None:
         for number, page in enumerate(self.pages):
+            digest = self.page_digests[number]
+            if digest is not None and digest in known:
+                self.known[number] = known[digest]
+                continue
             try:
-                if number not in self.known:
-                    page.open()
+                self._open(number, page, rows)
             except InvalidResponseError as error:
                 del self.pages[number:], self.page_digests[number:]
-                self.known = {place: rows for place, rows in self.known.items() if place < number}
                 return error
         return None
+
+    def _open(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
+        digests = digests_of(page.documents)
+        found = list(map(rows.get, digests)) if rows else [None] * len(digests)
+        begin = len(self.ids)
+        if there := [row for row in found if row is not None]:
+            left = [position for position, row in enumerate(found) if row is None]
+            named = dict(zip(left, page.ids_at(left), strict=True))
+            self.ids += [named.get(position, "") for position in range(len(found))]
+            self._left += [begin + position for position in left]
+            self._partly[number] = range(min(there), max(there) + 1)
+            self.recognised.update(there)
+        else:
+            self.ids += page.ids
+            self._left += range(begin, len(self.ids))
+        self.digests += digests
+        self.rows += found
+        self.lost += page.lost
+        self._opened.append(number)
+        self._ends.append(len(self.ids))
 
     @property
     def sizes(self) -> list[int]:
@@ -121,7 +122,7 @@ class Batch:
         for number, page in enumerate(self.pages):
             rows = self.known.get(number) or self._partly.get(number)
             if rows is None:
-                most += len(page.ids)
+                most += len(page.documents)
                 continue
             if most:
                 gaps.append((after, rows.start, most))
@@ -129,11 +130,11 @@ class Batch:
         return ([*gaps, (after, _NO_END, most)] if most else gaps), after
 
     def clashes(self, numbers: Iterable[int]) -> bool:
-        """Say whether one of these rows is shown by a known page as well."""
+        """Say whether one of these rows is shown by a known page as well, or by an entry that is recognised."""
         ranges = sorted(self.known.values(), key=lambda rows: rows.start)
         begins = [rows.start for rows in ranges]
-        places = ((number, bisect_right(begins, number) - 1) for number in numbers if begins)
-        return any(place >= 0 and number in ranges[place] for number, place in places)
+        places = ((number, bisect_right(begins, number) - 1) for number in numbers)
+        return any(number in self.recognised or (place >= 0 and number in ranges[place]) for number, place in places)
 
     def shown_in_a_row(self) -> Iterator[kept.Shown]:
         """Yield the opened pages whose rows follow one another, and are as they show them."""
@@ -145,19 +146,25 @@ class Batch:
                 yield kept.Shown(range(first, first + len(rows)), digest, entries)
 
     def positions(self) -> Sequence[int]:
-        """Return where entries stand; of those with one id the last, which is believed."""
-        last = {id: position for position, id in enumerate(self.ids)} if self.has_twice else {}
-        return sorted(last.values()) if last else range(len(self.ids))
+        """Return where entries stand that are not recognised; of those with one id the last, which is believed."""
+        if self.has_twice:
+            return sorted({self.ids[position]: position for position in self._left}.values())
+        return self._left
+
+    @property
+    def named(self) -> list[str]:
+        """Return the ids of the entries that are not recognised."""
+        return [self.ids[position] for position in self._left]
 
     @property
     def has_twice(self) -> bool:
-        """Say whether an id stands in it more than once."""
-        return len(set(self.ids)) < len(self.ids)
+        """Say whether such an id stands in it more than once."""
+        return len(set(self.named)) < len(self._left)
 
     def described_in_two_ways(self) -> frozenset[str]:
         """Return the ids that stand in it with different documents."""
         first: dict[str, bytes] = {}
-        pairs = zip(self.ids, self.digests, strict=True) if self.has_twice else ()
+        pairs = zip(self.named, map(self.digests.__getitem__, self._left), strict=True) if self.has_twice else ()
         return frozenset(id for id, digest in pairs if first.setdefault(id, digest) != digest)
 
     def digests_at(self, positions: Iterable[int]) -> dict[str, bytes]:
@@ -174,8 +181,7 @@ class Batch:
         for number, some in groupby(positions, partial(bisect_right, self._ends)):
             page, wanted = self.pages[self._opened[number]], list(some)
             begin = self._ends[number - 1] if number else 0
-            is_whole = len(wanted) == self._ends[number] - begin
-            shown = page.read_all() if is_whole else [page.read(position - begin) for position in wanted]
+            shown = page.read([position - begin for position in wanted])
             for one, position in zip(shown, wanted, strict=True):
                 if isinstance(one, Resource):
                     yield one, self.digests[position]
@@ -191,22 +197,21 @@ class Expected:
     is_over: bool = False
     misses: int = 0
 
-    pages: Mapping[bytes, range] = field(default_factory=dict)
-    """The rows of the kept pages that a batch probably shows, by the digests of their bytes."""
-
     def open(self, on: Statements, scope: Scope, batch: Batch) -> InvalidResponseError | None:
         """Open those pages of a batch that are not known by their bytes; see `Batch.open`."""
-        most = len(batch.pages)
-        self.pages = {} if self.is_over else kept.following(on, scope.source, scope.type, after=self.after, most=most)
-        return batch.open(self.pages)
+        if self.is_over:
+            return batch.open({}, {})
+        pages = kept.following(on, scope.source, scope.type, after=self.after, most=len(batch.pages))
+        others = [rows for digest, rows in pages.items() if digest not in batch.page_digests]
+        is_known = all(digest in pages for digest in batch.page_digests)
+        return batch.open(pages, {} if is_known or not others else kept.entries(on, others))
 
     def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
         """Return the rows that an opened batch shows as they are stored, and the positions of all other entries.
 
         Rows that a listing missed or that are gone are among neither: their entries are looked up.
         """
-        pages = [rows for digest, rows in self.pages.items() if digest not in batch.page_digests] if batch.ids else []
-        same, positions = batch.recognise(kept.entries(on, pages) if pages else {})
+        same, positions = sorted(batch.recognised), batch.positions()
         gaps, self.after = batch.gaps(self.after)
         if self.is_over or not positions:
             return same, positions

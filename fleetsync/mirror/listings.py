@@ -212,12 +212,12 @@ class Listings:
         def look(on: Statements) -> frozenset[str]:
             batch, going_on = Batch(pages), replace(going.expected)
             going_on.open(on, scope, batch)
-            if self._late.are_new(on, scope, batch.ids):
+            if self._late.are_new(on, scope, batch.named):
                 return batch.described_in_two_ways()
             _, left = going_on.unchanged(on, scope, batch)
             stored = resources.find(on, scope, batch.digests_at(left))
             if batch.clashes(one.no for one in stored.values()):
-                batch.open({})
+                batch.open({}, {})
                 left = batch.positions()
                 stored = resources.find(on, scope, batch.digests_at(left))
             listed, _ = batch.read(_compared(batch, left, stored)[1])
@@ -250,7 +250,7 @@ class Listings:
         pages, listed = batch.pages, batch.sizes
         if not pages:
             return error
-        if batch.ids and not going.pages:
+        if batch.digests and not going.pages:
             self._late.postpone(on)
         self._compare(on, scope, going, batch)
         for page, size in zip(pages, listed, strict=True):
@@ -286,7 +286,7 @@ class Listings:
         stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
         if batch.clashes(one.no for one in stored.values()):
             # What is shown again, and otherwise, counts as it was shown last: all has to be looked at in its order.
-            batch.open({})
+            batch.open({}, {})
             same, left = [], batch.positions()
             stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
         for rows in batch.known.values():
@@ -313,24 +313,22 @@ class Listings:
         going.updated += sum(one.event is not None for one in delta.updates)
         known = {rows.start: len(rows) for rows in batch.known.values()}
         going.unchanged += delta.unchanged + len(same) + len(moved) + sum(known.values())
-        last = stored.get(batch.ids[-1]) if batch.ids else None
-        going.expected.found(
-            None if last is None else last.no, looked_up=len(left), of=len(batch.ids) + sum(known.values())
-        )
+        last = batch.rows[-1] if batch.rows else None
+        going.expected.found(last, looked_up=len(left), of=len(batch.rows) + sum(known.values()))
 
     def _load(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> bool:
         """Add all of a batch, if none of it is known; return whether it is stored so."""
         if not self._late.is_loading:
             return False
         positions = batch.positions()
-        if batch.lost or batch.known:  # which may have rows
+        if batch.lost or batch.known or batch.recognised:  # which may have rows
             self._late.build_key(on)
         if not self._late.takes(on, scope, [batch.ids[position] for position in positions]):
             return False
         lost: list[Unreadable] = []
         added = resources.load(on, scope, batch.each(positions, lost))
         going.seen.add(added)
-        if len(added) == len(batch.ids):
+        if len(added) == len(batch.rows):
             batch.rows = list(added)
             kept.keep(on, scope.source, scope.type, batch.shown_in_a_row())
         going.unreadable += len(lost)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, ColumnElement, Integer, Text, bindparam, case, func, insert, null, select, update
+from sqlalchemy import Boolean, ColumnElement, Integer, Text, bindparam, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
@@ -18,11 +18,12 @@ from fleetsync.mirror.engine import Prepared, Statements, array_of, values_in
 from fleetsync.mirror.tables import UtcDateTime, event, resource, text_of
 
 _OWN = ("digest", "etag", "size_bytes")
-_DESCRIPTION = (*_OWN, *Facts.__struct_fields__)
 _PLACE = ("no", "source", "type", "id")
 _FACTS = Facts.__struct_fields__
+_THERE = ("missed_since", "gone_at", "gone_reason")
+"""Null of what is there."""
+_ANOTHER = (Event.REPLACED, Event.RETURNED)
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
-_REWRITTEN = ("document", "changed_at", "seen_at", "seen_by", "may_be_another", "no")
 _EVENT = ("source", "type", "resource_id", "at", "cycle", "event", "patch", "reason")
 
 _FIND = Prepared(
@@ -61,27 +62,12 @@ def _noting(order: ColumnElement[Any]) -> Prepared:
 # without that index there is nothing to put in order.
 _NOTE_ADDED = _noting(resource.c.id)
 _NOTE_LOADED = _noting(resource.c.no)
-_NOTE = Prepared(insert(event), _EVENT)
-_REWRITE = Prepared(
-    update(resource)
-    .where(resource.c.no == bindparam("b_no"))
-    .values(
-        **{name: bindparam(f"b_{name}") for name in (*_DESCRIPTION, "document")},
-        changed_at=func.coalesce(bindparam("b_changed_at"), resource.c.changed_at),
-        seen_at=bindparam("b_seen_at"),
-        seen_by=bindparam("b_seen_by"),
-        # What was read of a resource that had this id before says nothing about this one.
-        **{
-            name: case((bindparam("b_may_be_another"), null()), else_=resource.c[name])
-            for name in ("details", "desired", "reported")
-        },
-        missed_since=null(),
-        gone_at=null(),
-        gone_reason=null(),
-    ),
-    tuple(
-        f"b_{name}" for name in (*_DESCRIPTION, "document", "changed_at", "seen_at", "seen_by", "may_be_another", "no")
-    ),
+_NOTE = Prepared(insert(event), _EVENT[:7])
+_NOTE_WHY = Prepared(insert(event), _EVENT)
+# What was read of a resource that had this id before says nothing about this one.
+_FORGET_READ = Prepared(
+    update(resource).where(resource.c.no == bindparam("b_no")).values(details=null(), desired=null(), reported=null()),
+    ("b_no",),
 )
 _SIGHT = Prepared(
     update(resource)
@@ -120,11 +106,13 @@ def _bytes(document: str | None) -> bytes | None:
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     """Write what a delta says, with its events; return the numbers of all rows that it showed to be there."""
     added = _add_all(on, scope, delta.added, _NOTE_ADDED)
-    at = text_of(scope.at)
     kept.forget(on, [one.no for one in delta.updates])
-    on.run_many(_REWRITE, [_rewritten(one, at, scope.cycle) for one in delta.updates])
-    on.run_many(_SIGHT, [(at, scope.cycle, no) for no in delta.found])
-    note(on, scope, [(one.resource.id, one.event, one.patch) for one in delta.updates if one.event is not None])
+    changed = [one for one in delta.updates if one.event is not None]
+    _rewrite(on, scope, changed, has_changed=True)
+    _rewrite(on, scope, [one for one in delta.updates if one.event is None], has_changed=False)
+    on.run_many(_FORGET_READ, [(one.no,) for one in changed if one.event in _ANOTHER])
+    sight(on, scope, delta.found)
+    note(on, scope, [(one.resource.id, one.event, one.patch) for one in changed if one.event is not None])
     return [*delta.seen, *added]
 
 
@@ -142,10 +130,13 @@ def note(
     """Write events into the history: id, what happened, and the merge patch of it; `reasons` has what says so by id."""
     at = text_of(scope.at)
     rows = [
-        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch), reasons.get(id))
+        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch))
         for id, happened, patch in events
     ]
-    on.run_many(_NOTE, rows)
+    if reasons:
+        on.run_many(_NOTE_WHY, [(*row, reasons.get(row[2])) for row in rows])
+    else:
+        on.run_many(_NOTE, rows)
 
 
 def json_text(value: Json) -> str | None:
@@ -177,16 +168,13 @@ def _add(on: Statements, scope: Scope, first: int, some: list[tuple[Resource, by
     """
     at = repeat(text_of(scope.at))
     new, digests = zip(*some, strict=True)
-    facts = zip(_FACTS, zip(*(msgspec.structs.astuple(one.facts) for one in new), strict=True), strict=True)
-    stated = {name: _quick(name, column) for name, column in facts if column.count(None) < len(new)}
+    stated = _stated(new)
     columns = (
         count(first),
         repeat(scope.source),
         repeat(scope.type),
         [one.id for one in new],
-        map(bytearray, digests),
-        [one.etag for one in new],
-        [len(one.document) for one in new],
+        *_own(new, digests),
         *stated.values(),
         at,
         at,
@@ -195,6 +183,20 @@ def _add(on: Statements, scope: Scope, first: int, some: list[tuple[Resource, by
         [one.document.decode() for one in new],
     )
     on.run_many(_adding(tuple(stated)), zip(*columns, strict=False))
+
+
+def _own(described: Sequence[Resource], digests: Iterable[bytes]) -> tuple[Iterable[Any], ...]:
+    return (
+        map(bytearray, digests),
+        [one.etag for one in described],
+        [len(one.document) for one in described],
+    )
+
+
+def _stated(described: Sequence[Resource]) -> dict[str, Iterable[Any]]:
+    """Return the facts that are stated of any resource, each with its values."""
+    facts = zip(_FACTS, zip(*(msgspec.structs.astuple(one.facts) for one in described), strict=True), strict=True)
+    return {name: _quick(name, column) for name, column in facts if column.count(None) < len(described)}
 
 
 @cache
@@ -214,18 +216,33 @@ def _quick(name: str, column: tuple[Any, ...]) -> Iterable[Any]:
             return column
 
 
-def _rewritten(one: Update, at: str, cycle: CycleId) -> tuple[Any, ...]:
-    changed_at = None if one.event is None else at
-    may_be_another = one.event in (Event.REPLACED, Event.RETURNED)
-    described = _described(one.resource, one.digest)
-    return (*described, one.resource.document.decode(), changed_at, at, cycle, may_be_another, one.no)
+def _rewrite(on: Statements, scope: Scope, updates: Sequence[Update], *, has_changed: bool) -> None:
+    """Write rows anew, column by column as in `_add`; `has_changed` is for more than what only says "still alive"."""
+    if not updates:
+        return
+    at = repeat(text_of(scope.at))
+    described = [one.resource for one in updates]
+    stated = _stated(described)
+    columns = (
+        *_own(described, [one.digest for one in updates]),
+        *stated.values(),
+        *([at] if has_changed else []),
+        at,
+        repeat(scope.cycle),
+        [one.document.decode() for one in described],
+        [one.no for one in updates],
+    )
+    on.run_many(_rewriting(tuple(stated), has_changed=has_changed), zip(*columns, strict=False))
 
 
-def _described(new: Resource, digest: bytes) -> tuple[Any, ...]:
-    facts = new.facts
-    if facts.last_activity_at is None:
-        return (digest, new.etag, len(new.document), *msgspec.structs.astuple(facts))
-    return (digest, new.etag, len(new.document), *map(_driven, msgspec.structs.astuple(facts)))
+@cache
+def _rewriting(facts: tuple[str, ...], *, has_changed: bool) -> Prepared:
+    """Return the statement that writes rows anew with these facts and no others."""
+    names = (*_OWN, *facts, *(["changed_at"] if has_changed else []), "seen_at", "seen_by", "document")
+    written = {name: bindparam(f"b_{name}", type_=resource.c[name].type) for name in names}
+    none = dict.fromkeys((*(name for name in _FACTS if name not in facts), *_THERE), null())
+    statement = update(resource).where(resource.c.no == bindparam("b_no")).values(written | none)
+    return Prepared(statement, (*(f"b_{name}" for name in names), "b_no"))
 
 
 def _driven(value: object) -> object:

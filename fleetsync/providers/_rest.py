@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,13 +11,12 @@ from urllib.parse import quote
 import msgspec
 
 from fleetsync.core.document import content_of, parsable
-from fleetsync.core.model import Cursor, Entries, ETag, Page, Read, ReadAll, Resource, ResourceKey, Unreadable
+from fleetsync.core.model import Cursor, ETag, Page, Read, Resource, ResourceKey, Unreadable
 from fleetsync.errors import InvalidResponseError, RejectedError, ResourceError, SourceError, TransientError
 from fleetsync.transport.http import Response
 
 S = TypeVar("S")
 T = TypeVar("T")
-Opened = Callable[[Response, msgspec.Raw], Entries]
 
 _TAG = re.compile(r'[ !#-~]+|"[ !#-~]+"')
 
@@ -111,24 +110,24 @@ def page_of(found: Iterable[Resource | Unreadable], following: str | None = None
 
 def closed_page(
     response: Response,
-    entries: msgspec.Raw,
-    opened: Opened,
+    array: msgspec.Raw,
+    named: Callable[[Response, bytes | msgspec.Raw], Sequence[str]],
     read: Read,
     following: str | None,
-    read_all: ReadAll | None = None,
 ) -> Page:
     """Return a page that is looked into where that is worth while; its documents hold no secrets.
 
-    `entries` is the array of an answer, out of which `opened` gets the ids and the documents; of `read` and `read_all`
-    see `Page.closed`.
+    `array` is where an answer has them; of `named`, which gets the answer for its errors, and of `read` see
+    `Page.closed`.
 
     Raises:
         InvalidResponseError: it is no array.
     """
-    if bytes(memoryview(entries)[:1]) != b"[":
-        response.decode(list[msgspec.Raw], entries)
+    if bytes(memoryview(array)[:1]) != b"[":
+        response.decode(list[msgspec.Raw], array)
     cursor = Cursor(following) if following else None
-    return Page.closed(entries, partial(opened, response, entries), read, cursor, read_all)
+    opened = partial(response.decode, list[msgspec.Raw], array)
+    return Page.closed(array, opened, partial(named, response), read, cursor)
 
 
 def decoded(response: Response, shape: type[S]) -> S:

@@ -30,7 +30,6 @@ from fleetsync.core.model import (
     DEVICE,
     Cursor,
     Detail,
-    Entries,
     ETag,
     Facts,
     Page,
@@ -242,12 +241,11 @@ class IotCentral(Target):
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
         answer = decoded(response, _List)
-        opened, read = partial(_opened, place), partial(_read, place)
-        read_all = partial(_read_devices, answer.value) if type == DEVICE else None
-        page = closed_page(response, answer.value, opened, read, answer.nextLink, read_all)
         if place.secrets:
-            return page_of(page.read_all(), answer.nextLink)
-        return page
+            documents = response.decode(list[msgspec.Raw], answer.value)
+            return page_of(_read_each(place, list(map(bytes, documents))), answer.nextLink)
+        read = _read_devices if type == DEVICE else partial(_read_each, place)
+        return closed_page(response, answer.value, partial(_names, place), read, answer.nextLink)
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""
@@ -313,10 +311,12 @@ class IotCentral(Target):
         return f"{self._base}/api/devices/{segment(key.id, key)}/properties?api-version={self._version}{unmodeled}"
 
 
-def _opened(place: _Place, response: Response, array: msgspec.Raw) -> Entries:
-    """Return what an array in an answer shows: ids, and documents as they are."""
-    ids = [one.id for one in response.decode(list[place.named], array)]  # type: ignore[name-defined]  # of two shapes
-    return ids, response.decode(list[msgspec.Raw], array)
+def _names(place: _Place, response: Response, array: bytes | msgspec.Raw) -> Sequence[str]:
+    return [one.id for one in response.decode(list[place.named], array)]  # type: ignore[name-defined]  # of two shapes
+
+
+def _read_each(place: _Place, documents: Sequence[bytes]) -> Sequence[Resource | Unreadable]:
+    return [_read(place, document) for document in documents]
 
 
 def _read(place: _Place, document: bytes) -> Resource | Unreadable:
@@ -345,15 +345,15 @@ def resource_from(id: str, content: Mapping[str, Any], document: bytes) -> Resou
     return Resource(id=content[id], document=document, etag=None if etag is None else ETag(etag), facts=facts)
 
 
-def _read_devices(array: msgspec.Raw, documents: Sequence[bytes]) -> Sequence[Resource | Unreadable]:
-    """Return the devices of a page; at half the cost where all are as documented, as they nearly always are."""
-    read = partial(_read, _PLACES[DEVICE])
-    if may_hide(bytes(array)):
-        return list(map(read, documents))
+def _read_devices(documents: Sequence[bytes]) -> Sequence[Resource | Unreadable]:
+    """Return devices; at half the cost where all are as documented, as they nearly always are."""
+    array = b"[%b]" % b",".join(documents)
     try:
-        devices = msgspec.json.decode(array, type=list[_Device])
+        devices = None if may_hide(array) else msgspec.json.decode(array, type=list[_Device])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return list(map(read, documents))
+        devices = None
+    if devices is None:
+        return _read_each(_PLACES[DEVICE], documents)
     return list(map(_documented, devices, documents))
 
 

@@ -31,7 +31,6 @@ from fleetsync.core.model import (
     DEVICE,
     Cursor,
     Detail,
-    Entries,
     ETag,
     Facts,
     Page,
@@ -459,13 +458,15 @@ def _page(response: Response, read: Callable[[bytes], Resource | Unreadable], fo
 
 
 def _page_of_devices(response: Response, following: str | None) -> Page:
-    return closed_page(response, decoded(response, msgspec.Raw), _opened, _read_twin, following)
+    return closed_page(response, decoded(response, msgspec.Raw), _names, _read_twins, following)
 
 
-def _opened(response: Response, array: msgspec.Raw) -> Entries:
-    """Return what an array of twins shows: ids, and documents as they are."""
-    ids = [one.device_id for one in response.decode(list[_Named], array)]
-    return ids, response.decode(list[msgspec.Raw], array)
+def _names(response: Response, array: bytes | msgspec.Raw) -> Sequence[str]:
+    return [one.device_id for one in response.decode(list[_Named], array)]
+
+
+def _read_twins(documents: Sequence[bytes]) -> Sequence[Resource | Unreadable]:
+    return list(map(_read_twin, documents))
 
 
 def _read_twin(document: bytes) -> Resource | Unreadable:

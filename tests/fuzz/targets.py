@@ -45,7 +45,7 @@ def answers(data: bytes) -> None:
     try:
         source, told = question.asked(data[2:])
         if isinstance(told, Page):
-            told.open()
+            _ = told.ids
     except FleetsyncError as error:
         _is_plain(error)
         return

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from fleetsync.core.kind import TypeSpec
-from fleetsync.core.model import DEVICE, Cursor, CycleId, Entries, ETag, Facts, Page, Resource, Unreadable
+from fleetsync.core.model import DEVICE, Cursor, CycleId, ETag, Facts, Page, Resource, Unreadable
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror.cycles import SourceRow
 from fleetsync.mirror.listings import Listing
@@ -40,16 +41,17 @@ def closed(*ids: str, following: str | None = None) -> Page:
     """Return the same page as a provider gives it: nobody looked into it; one whose id is `!` has none."""
     shown = page(*ids)
 
-    def opened() -> Entries:
-        if "!" in ids:
+    def named(array: bytes | msgspec.Raw) -> list[str]:
+        found = [one["id"] for one in msgspec.json.decode(array)]
+        if "!" in found:
             raise InvalidResponseError("an entry without an id")
-        return shown.ids, shown.documents
+        return found
 
-    def read(document: bytes) -> Resource:
-        return next(one for one in shown.resources if one.document == document)
+    def read(documents: Sequence[bytes]) -> list[Resource]:
+        return [next(one for one in shown.resources if one.document == document) for document in documents]
 
     body = msgspec.Raw(b"[%b]" % b",".join(shown.documents))
-    return Page.closed(body, opened, read, None if following is None else Cursor(following))
+    return Page.closed(body, lambda: shown.documents, named, read, None if following is None else Cursor(following))
 
 
 @dataclass

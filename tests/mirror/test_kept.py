@@ -22,13 +22,13 @@ PLAIN, CLOSED = "other", "plant"
 def watched(made: Page) -> tuple[Page, list[str]]:
     """Return a page, and what says whether it was opened."""
     opened: list[str] = []
-    find = made._open
+    find = made._opened
 
     def noted() -> object:
         opened.append("opened")
         return find()
 
-    made._open = noted  # type: ignore[assignment]
+    made._opened = noted  # type: ignore[assignment]
     return made, opened
 
 
@@ -118,7 +118,15 @@ async def test_the_pages_of_another_source_are_not_its_own(bench: Bench) -> None
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "n"), [(("a", "b"), ("a=2",), "a=2"), (("a=2",), ("a", "b"), "a"), (("a", "b"), ("a",), "a")]
+    ("first", "then", "n"),
+    [
+        (("a", "b"), ("a=2",), "a=2"),
+        (("a=2",), ("a", "b"), "a"),
+        (("a", "b"), ("a",), "a"),
+        (("a", "x"), ("a=2",), "a=2"),
+        (("a=2",), ("a", "x"), "a"),
+        (("a", "x"), ("a", "b"), "a"),
+    ],
 )
 async def test_what_stands_twice_is_believed_the_second_time(
     bench: Bench, first: tuple[str, ...], then: tuple[str, ...], n: str
@@ -144,6 +152,15 @@ async def test_what_has_no_id_ends_a_listing_after_the_pages_before_it(bench: Be
     assert (going.pages, going.cursor) == (2, "3")
 
 
+async def test_what_has_no_id_beside_something_that_is_known_ends_a_listing_as_well(bench: Bench) -> None:
+    await bench.listed(closed("a", "b"), closed("c", "d"))
+    going = await bench.begin()
+    shown = [closed("a", "b=2", following="2"), closed("c", "!", following="3"), closed("e")]
+    with pytest.raises(InvalidResponseError, match="without an id"):
+        await bench.mirror.listings.record(going, shown)
+    assert (going.pages, going.listed, going.updated, going.unchanged) == (1, 2, 1, 1)
+
+
 async def test_a_list_that_lags_is_doubted_where_a_known_page_says_otherwise(bench: Bench) -> None:
     await bench.listed(closed("a", "b"), closed("c"))
     going = await bench.begin()
@@ -152,11 +169,12 @@ async def test_a_list_that_lags_is_doubted_where_a_known_page_says_otherwise(ben
     assert await bench.mirror.listings.doubtful(going, [one, closed("c=2")]) == set()
     assert not opened
     assert await bench.mirror.listings.doubtful(going, [closed("a", "b"), closed("c=2", "a=2")]) == {"a"}
+    assert await bench.mirror.listings.doubtful(going, [closed("a", "b=2"), closed("c", "a=2")]) == {"a"}
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[ \r\n\t]"])
 def test_a_page_is_seen_to_be_empty_without_being_opened(body: bytes) -> None:
-    made, opened = watched(Page.closed(msgspec.Raw(body), lambda: ((), ()), resource, None))  # type: ignore[arg-type]
+    made, opened = watched(Page.closed(msgspec.Raw(body), list, list, list, None))  # type: ignore[arg-type]
     assert (made.is_empty, opened) == (True, [])
     assert not closed("a").is_empty
     assert (page().is_empty, page("a").is_empty, page(unreadable=("a",)).is_empty) == (True, False, False)

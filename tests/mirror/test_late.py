@@ -145,14 +145,15 @@ async def test_what_was_read_alone_while_a_first_load_goes_on_is_known_to_it(ben
 
 
 async def test_a_batch_that_was_rolled_back_can_be_stored_again(bench: Bench) -> None:
-    def read(document: bytes) -> Resource:
-        if document == b"bad":
+    def read(documents: Sequence[bytes]) -> list[Resource]:
+        if b"bad" in documents:
             raise InvalidResponseError("no id in it")
-        return resource(document.decode())
+        return [resource(document.decode()) for document in documents]
 
     going = await bench.begin()
+    shown = Page.closed(BODY, lambda: [b"a", b"bad"], lambda _array: ["a", "b"], read, None)
     with pytest.raises(InvalidResponseError):
-        await bench.mirror.listings.record(going, [Page.closed(BODY, lambda: (["a", "b"], [b"a", b"bad"]), read, None)])
+        await bench.mirror.listings.record(going, [shown])
     assert ids(bench) == []
     await bench.mirror.listings.record(going, [page("a", "b")])
     await bench.mirror.listings.complete(going)

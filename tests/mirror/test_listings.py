@@ -5,7 +5,7 @@ import datetime
 import pytest
 from sqlalchemy import text
 
-from fleetsync.core.model import Detail, Part
+from fleetsync.core.model import Detail, Page, Part
 from fleetsync.core.safety import Showing
 from fleetsync.mirror.listings import Listing
 from tests.mirror.bench import SPEC, Bench, page, resource
@@ -375,3 +375,16 @@ async def test_a_word_that_so_many_are_gone_stands_against_the_count(bench: Benc
     going.counted = 3
     await bench.mirror.listings.complete(going, accepted=True)
     assert await bench.missed(going, twice=False) == ["c"]
+
+
+async def test_what_is_no_longer_said_of_a_resource_is_null(bench: Bench) -> None:
+    facts = "SELECT id, display_name, enabled, version, last_activity_at FROM devices ORDER BY id"
+    at = datetime.datetime(2026, 11, 22, 10, tzinfo=datetime.UTC)
+    said = {"display_name": "A", "enabled": False, "version": 3, "last_activity_at": at}
+    await bench.listed(Page(resources=[resource("a", **said), resource("b")], next=None))
+    assert bench.rows(facts) == [("a", "A", 0, 3, "2026-11-22T10:00:00.000Z"), ("b", None, None, None, None)]
+    changed = [resource("a", '{"id":"a","n":2}'), resource("b", '{"id":"b","n":2}', enabled=True, version=0)]
+    await bench.listed(Page(resources=changed, next=None))
+    assert bench.rows(facts) == [("a", None, None, None, None), ("b", None, 1, 0, None)]
+    await bench.listed(Page(resources=[resource("a", '{"id":"a","n":3}'), changed[1]], next=None))
+    assert bench.rows(facts) == [("a", None, None, None, None), ("b", None, 1, 0, None)]

@@ -15,6 +15,7 @@ from fleetsync.core.plan import Change, Guard, GuardKind, Leaf
 from fleetsync.errors import InvalidResponseError, NotFoundError, RejectedError, ResourceError
 from fleetsync.providers.base import Endpoint, kinds, load
 from fleetsync.providers.iot_central import (
+    _PLACES,
     DOCUMENT,
     PREVIEW,
     PROPERTIES,
@@ -22,6 +23,7 @@ from fleetsync.providers.iot_central import (
     STABLE,
     IotCentral,
     Settings,
+    _read,
     desired_properties,
     reported_properties,
 )
@@ -197,7 +199,7 @@ async def test_an_empty_page_with_a_link_is_not_the_last() -> None:
 )  # fmt: skip
 async def test_a_page_that_is_not_what_was_promised_is_no_page(body: str | bytes) -> None:
     with pytest.raises(InvalidResponseError):
-        (await central(Answers(body)).page(DEVICE, None)).open()
+        _ = (await central(Answers(body)).page(DEVICE, None)).ids
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,14 @@ _AS_DOCUMENTED = b'{"id":"a","etag":"e","displayName":"n","enabled":true,"organi
 async def test_a_page_that_is_looked_into_at_once_shows_what_each_of_its_documents_does(other: bytes) -> None:
     for shown in ([other], [_AS_DOCUMENTED, other], [other, _AS_DOCUMENTED]):
         page = await central(Answers(b'{"value":[%b]}' % b",".join(shown))).page(DEVICE, None)
-        assert list(page.read_all()) == [page.read(position) for position in range(len(shown))]
+        assert list(page.read(range(len(shown)))) == [_read(_PLACES[DEVICE], bytes(one)) for one in page.documents]
+
+
+async def test_what_has_no_id_is_named_by_its_place_in_the_page() -> None:
+    page = await central(Answers(b'{"value":[{"id":"a"},{"id":"b"},{"etag":"e"}]}')).page(DEVICE, None)
+    assert page.ids_at([1]) == ["b"]
+    with pytest.raises(InvalidResponseError, match=r"\$\[2\]"):
+        page.ids_at([0, 2])
 
 
 async def test_documents_are_kept_byte_for_byte() -> None:

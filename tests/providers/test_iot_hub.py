@@ -194,7 +194,7 @@ class TestListing:
     )
     async def test_what_is_no_page_is_refused(self, body: bytes) -> None:
         with pytest.raises(InvalidResponseError):
-            (await provided(Answers(body)).page(DEVICE, None)).open()
+            _ = (await provided(Answers(body)).page(DEVICE, None)).ids
 
     async def test_what_cannot_be_stored_keeps_its_id(self) -> None:
         page = await provided(Answers(b'[{"deviceId":"a","x":"\\u0000"},{"deviceId":"b"}]')).page(DEVICE, None)
