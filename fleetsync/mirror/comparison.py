@@ -49,6 +49,9 @@ class Batch:
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = list(pages)
         self.page_digests = [None if page.body is None else digest_of(page.body) for page in pages]
+        self._clear()
+
+    def _clear(self) -> None:
         self.known: dict[int, range] = {}
         self.recognised: set[int] = set()
         self._opened: list[int] = []
@@ -65,28 +68,26 @@ class Batch:
 
         Where one cannot be opened, it and those after it are left out; returned is why.
         """
-        self.known, self.recognised = {}, set()
-        self._opened, self._ends, self._partly, self._left = [], [], {}, []
-        self.ids, self.digests, self.rows, self.lost = [], [], [], []
-        error = self._open_all(known, rows)
+        self._clear()
+        error = self._open_pages(known, rows)
         if len(self.recognised) + len(self._left) < len(self.ids):  # some stand there twice: their order counts
             return self.open(known, {}) or error
         return error
 
-    def _open_all(self, known: Mapping[bytes, range], rows: Mapping[bytes, int]) -> InvalidResponseError | None:
+    def _open_pages(self, known: Mapping[bytes, range], rows: Mapping[bytes, int]) -> InvalidResponseError | None:
         for number, page in enumerate(self.pages):
             digest = self.page_digests[number]
             if digest is not None and digest in known:
                 self.known[number] = known[digest]
                 continue
             try:
-                self._open(number, page, rows)
+                self._add(number, page, rows)
             except InvalidResponseError as error:
                 del self.pages[number:], self.page_digests[number:]
                 return error
         return None
 
-    def _open(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
+    def _add(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
         digests = digests_of(page.documents)
         found = list(map(rows.get, digests)) if rows else [None] * len(digests)
         begin = len(self.ids)
@@ -147,9 +148,8 @@ class Batch:
 
     def positions(self) -> Sequence[int]:
         """Return where entries stand that are not recognised; of those with one id the last, which is believed."""
-        if self.has_twice:
-            return sorted({self.ids[position]: position for position in self._left}.values())
-        return self._left
+        last = {self.ids[position]: position for position in self._left}
+        return self._left if len(last) == len(self._left) else sorted(last.values())
 
     @property
     def named(self) -> list[str]:

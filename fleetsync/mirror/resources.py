@@ -117,7 +117,7 @@ def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
 
 
 def sight(on: Statements, scope: Scope, numbers: Sequence[int]) -> None:
-    """Take note that these rows were looked at alone, and are there."""
+    """Take note that these rows are there, whatever a listing missed before."""
     on.run_many(_SIGHT, [(text_of(scope.at), scope.cycle, no) for no in numbers])
 
 

@@ -241,11 +241,11 @@ class IotCentral(Target):
         url = cursor if cursor is not None else f"{self._base}{place.path}?api-version={self._version}{sized}"
         response = await self._http.send(Request(method="GET", url=url, operation="list"))
         answer = decoded(response, _List)
-        if place.secrets:
-            documents = response.decode(list[msgspec.Raw], answer.value)
-            return page_of(_read_each(place, list(map(bytes, documents))), answer.nextLink)
         read = _read_devices if type == DEVICE else partial(_read_each, place)
-        return closed_page(response, answer.value, partial(_names, place), read, answer.nextLink)
+        page = closed_page(response, answer.value, partial(_names, place), read, answer.nextLink)
+        if place.secrets:
+            return page_of(page.read(range(len(page.ids))), answer.nextLink)
+        return page
 
     async def read(self, key: ResourceKey) -> Resource:
         """Return a resource as it is now."""

@@ -241,10 +241,13 @@ async def test_a_page_that_is_looked_into_at_once_shows_what_each_of_its_documen
 
 
 async def test_what_has_no_id_is_named_by_its_place_in_the_page() -> None:
-    page = await central(Answers(b'{"value":[{"id":"a"},{"id":"b"},{"etag":"e"}]}')).page(DEVICE, None)
+    source = central(Answers(b'{"value":[{"id":"a"},{"id":"b"},{"etag":"e"}]}'))
+    page = await source.page(DEVICE, None)
     assert page.ids_at([1]) == ["b"]
     with pytest.raises(InvalidResponseError, match=r"\$\[2\]"):
         page.ids_at([0, 2])
+    with pytest.raises(InvalidResponseError, match=r"\$\[2\]"):
+        await source.page(ENROLLMENT, None)
 
 
 async def test_documents_are_kept_byte_for_byte() -> None:
