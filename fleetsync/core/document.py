@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,11 +21,6 @@ _ESCAPE = re.compile(
 def digest_of(document: bytes | msgspec.Raw) -> bytes:
     """Return 16 bytes that tell two documents apart."""
     return hashlib.blake2b(document, digest_size=16).digest()
-
-
-def digests_of(documents: Iterable[bytes | msgspec.Raw]) -> list[bytes]:
-    """Return the same of many."""
-    return [hashlib.blake2b(document, digest_size=16).digest() for document in documents]
 
 
 def fault_in(document: bytes) -> str | None:

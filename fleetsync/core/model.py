@@ -7,6 +7,7 @@ from typing import NewType
 
 import msgspec
 
+from fleetsync.core.document import digest_of
 from fleetsync.errors import InvalidResponseError
 
 Cursor = NewType("Cursor", str)
@@ -110,7 +111,19 @@ class Page:
     found out only then; what is known to be so before is in `lost`.
     """
 
-    __slots__ = ("_documents", "_ids", "_named", "_opened", "_read", "_resources", "body", "lost", "next")
+    __slots__ = (
+        "_digest",
+        "_digests",
+        "_documents",
+        "_ids",
+        "_named",
+        "_opened",
+        "_read",
+        "_resources",
+        "body",
+        "lost",
+        "next",
+    )
 
     def __init__(
         self,
@@ -125,6 +138,8 @@ class Page:
         self._read: Read | None = None
         self._ids: Sequence[str] | None = [one.id for one in resources]
         self._documents: Documents | None = [one.document for one in resources]
+        self._digest: bytes | None = None
+        self._digests: Sequence[bytes] | None = None
         self._resources = resources
         self.next = next
         self.lost = tuple(unreadable)
@@ -158,6 +173,20 @@ class Page:
         if self._documents is None:
             self._documents = self._opened()
         return self._documents
+
+    @property
+    def digest(self) -> bytes | None:
+        """Return what tells its bytes from any others; None where it came without."""
+        if self._digest is None and self.body is not None:
+            self._digest = digest_of(self.body)
+        return self._digest
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        """Return what tells each document from any other; errors as of `documents`."""
+        if self._digests is None:
+            self._digests = list(map(digest_of, self.documents))
+        return self._digests
 
     @property
     def ids(self) -> Sequence[str]:

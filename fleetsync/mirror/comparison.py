@@ -16,7 +16,6 @@ from operator import eq
 
 from sqlalchemy import bindparam, select
 
-from fleetsync.core.document import digest_of, digests_of
 from fleetsync.core.model import Page, Resource, Unreadable
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import kept
@@ -48,7 +47,7 @@ class Batch:
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = list(pages)
-        self.page_digests = [None if page.body is None else digest_of(page.body) for page in pages]
+        self.page_digests = [page.digest for page in pages]
         self._clear()
 
     def _clear(self) -> None:
@@ -88,8 +87,7 @@ class Batch:
         return None
 
     def _add(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
-        digests = digests_of(page.documents)
-        found = list(map(rows.get, digests)) if rows else [None] * len(digests)
+        found = list(map(rows.get, page.digests)) if rows else [None] * len(page.digests)
         begin = len(self.ids)
         if there := [row for row in found if row is not None]:
             left = [position for position, row in enumerate(found) if row is None]
@@ -101,7 +99,7 @@ class Batch:
         else:
             self.ids += page.ids
             self._left += range(begin, len(self.ids))
-        self.digests += digests
+        self.digests += page.digests
         self.rows += found
         self.lost += page.lost
         self._opened.append(number)
@@ -156,16 +154,10 @@ class Batch:
         """Return the ids of the entries that are not recognised."""
         return [self.ids[position] for position in self._left]
 
-    @property
-    def has_twice(self) -> bool:
-        """Say whether such an id stands in it more than once."""
-        return len(set(self.named)) < len(self._left)
-
     def described_in_two_ways(self) -> frozenset[str]:
         """Return the ids that stand in it with different documents."""
-        first: dict[str, bytes] = {}
-        pairs = zip(self.named, map(self.digests.__getitem__, self._left), strict=True) if self.has_twice else ()
-        return frozenset(id for id, digest in pairs if first.setdefault(id, digest) != digest)
+        last = self.digests_at(self._left)
+        return frozenset(self.ids[at] for at in self._left if last[self.ids[at]] != self.digests[at])
 
     def digests_at(self, positions: Iterable[int]) -> dict[str, bytes]:
         """Return the digests of the entries at these positions, by id."""

@@ -62,6 +62,7 @@ def _noting(order: ColumnElement[Any]) -> Prepared:
 # without that index there is nothing to put in order.
 _NOTE_ADDED = _noting(resource.c.id)
 _NOTE_LOADED = _noting(resource.c.no)
+# Most have no reason, and the driver is slow with None.
 _NOTE = Prepared(insert(event), _EVENT[:7])
 _NOTE_WHY = Prepared(insert(event), _EVENT)
 # What was read of a resource that had this id before says nothing about this one.
@@ -186,6 +187,7 @@ def _add(on: Statements, scope: Scope, first: int, some: list[tuple[Resource, by
 
 
 def _own(described: Sequence[Resource], digests: Iterable[bytes]) -> tuple[Iterable[Any], ...]:
+    """Return the columns of `_OWN`."""
     return (
         map(bytearray, digests),
         [one.etag for one in described],

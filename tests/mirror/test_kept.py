@@ -7,6 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from fleetsync.core import model
+from fleetsync.core.document import digest_of
 from fleetsync.core.kind import Succession
 from fleetsync.core.model import Page
 from fleetsync.errors import InvalidResponseError
@@ -170,6 +172,19 @@ async def test_a_list_that_lags_is_doubted_where_a_known_page_says_otherwise(ben
     assert not opened
     assert await bench.mirror.listings.doubtful(going, [closed("a", "b"), closed("c=2", "a=2")]) == {"a"}
     assert await bench.mirror.listings.doubtful(going, [closed("a", "b=2"), closed("c", "a=2")]) == {"a"}
+
+
+async def test_of_a_list_that_lags_nothing_is_digested_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.listed(closed("a", "b"), closed("c"))
+    digested: list[bytes] = []
+    monkeypatch.setattr(model, "digest_of", lambda one: digested.append(bytes(one)) or digest_of(one))
+    going = await bench.begin()
+    going.spec = msgspec.structs.replace(SPEC, lags=True, succession=lambda _stored, _shown: Succession.FOLLOWS)
+    shown = [closed("a", "b=2"), closed("c")]
+    assert await bench.mirror.listings.doubtful(going, shown) == set()
+    await bench.mirror.listings.record(going, shown)
+    assert (going.updated, going.unchanged) == (1, 2)
+    assert len(digested) == len(set(digested)) == 4
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[ \r\n\t]"])
