@@ -44,9 +44,9 @@ def fill(folder: Path, devices: int) -> None:
         marks = ", ".join("?" * len(_COLUMNS.split(",")))
         connection.executemany(f"INSERT INTO resource ({_COLUMNS}) VALUES ({marks})", _rows(devices))
         connection.execute(
-            "INSERT INTO event (source, type, resource_id, at, cycle, event)"
-            " SELECT source, type, id, first_seen_at, 1, 'added' FROM resource"
+            "INSERT INTO event (no, at, cycle, event) SELECT no, first_seen_at, 1, 'added' FROM resource"
         )
+        connection.execute("INSERT INTO name (no, source, type, id) SELECT no, source, type, id FROM resource")
         connection.execute("INSERT INTO coverage VALUES ('hub', 'device', 1, ?, 1, ?)", (_AT, devices))
         connection.execute("UPDATE source SET last_complete_at = ?, known = ?", (_AT, devices))
         connection.commit()

@@ -15,7 +15,7 @@ from tests.fakes.clock import FakeClock
 from tests.test_questions import QUESTIONS
 
 # What grows with the fleet or with time, by the names that the views give it; drift grows with what is wrong.
-LARGE = {"r": "resource", "e": "event", "w": "write", "d": "drift_leaf"}
+LARGE = {"r": "resource", "n": "name", "e": "event", "w": "write", "d": "drift_leaf"}
 PARTIAL = {"resource_of_type", "resource_disabled", "resource_gone", "resource_missed", "write_open", "write_not_done"}
 
 # The questions that read a whole table, and why no index is worth what it costs at every listing.
@@ -99,7 +99,7 @@ def test_what_is_few_is_read_without_reading_all_devices(reader: Reader, view: s
         ("SELECT id FROM device_groups WHERE source = 'a'", "resource_of_type"),
         ("SELECT * FROM resources WHERE gone_at > ago('7 days')", "resource_gone"),
         ("SELECT * FROM history WHERE at > ago('7 days')", "event_by_time"),
-        ("SELECT * FROM history WHERE source = 'a' AND type = 'device' AND resource_id = 'x' ORDER BY id DESC", "event_by_resource"),
+        ("SELECT * FROM history WHERE at > ago('7 days') ORDER BY at DESC, id DESC LIMIT 100", "event_by_time"),
         ("SELECT * FROM writes WHERE source = 'a' AND outcome = 'open'", "write_open"),
         ("SELECT * FROM drift WHERE source = 'a'", "drift_leaf"),
         ("SELECT * FROM cycles WHERE source = 'a' ORDER BY id DESC LIMIT 1", "cycle"),
@@ -111,6 +111,37 @@ def test_a_usual_question_goes_by_an_index(reader: Reader, sql: str, index: str)
     assert not any("TEMP B-TREE" in step for step in steps(reader, sql))
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM history WHERE resource_id = 'x'",
+        "SELECT * FROM history WHERE resource_id = 'x' ORDER BY at DESC",
+        "SELECT * FROM history WHERE source = 'a' AND type = 'device' AND resource_id = 'x' ORDER BY id DESC",
+        "SELECT * FROM history WHERE resource_id = 'x' AND at > ago('7 days')",
+        "SELECT h.* FROM devices d JOIN history h ON h.resource_id = d.id AND h.source = d.source WHERE d.id = 'x'",
+    ],
+)
+def test_the_history_of_one_id_goes_by_its_numbers(reader: Reader, sql: str) -> None:
+    assert scanned(reader, sql) == set()
+    found = [match[1] for step in steps(reader, sql) if (match := re.search(r"(name_by_id|event_by_\w+)", step))]
+    assert found == ["name_by_id", "event_by_resource"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM history",
+        "SELECT * FROM history ORDER BY id DESC LIMIT 10",
+        "SELECT event, count(*) FROM history WHERE source = 'a' AND type = 'device' GROUP BY event",
+        "SELECT * FROM history WHERE source = 'a' ORDER BY id",
+        "SELECT d.id, h.event FROM devices d JOIN history h ON h.resource_id = d.id AND h.source = d.source",
+    ],
+)
+def test_what_reads_all_of_history_reads_it_as_it_stands(reader: Reader, sql: str) -> None:
+    assert scanned(reader, sql) == {"event"}
+    assert not any("event_by_resource" in step for step in steps(reader, sql))
+
+
 def test_the_indexes_are_those_that_are_needed_here_or_by_the_mirror_itself(reader: Reader) -> None:
     names = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     found = {name for (name,) in reader._connection.execute(names)}
@@ -118,6 +149,7 @@ def test_the_indexes_are_those_that_are_needed_here_or_by_the_mirror_itself(read
         "cycle_by_source",
         "listing_by_type",
         "resource_by_key",
+        "name_by_id",
         "event_by_resource",
         "event_by_time",
         "write_by_resource",

@@ -7,7 +7,10 @@ from fleetsync.cli import output
 from fleetsync.cli.nearest import unknown
 from fleetsync.mirror.reader import Reader
 
-_EVENTS = "SELECT id, at, cycle, event, patch, reason FROM event WHERE source = ? AND type = ? AND resource_id = ?"
+_EVENTS = (
+    "SELECT e.id, e.at, e.cycle, e.event, e.patch, e.reason FROM event e JOIN name n ON n.no = e.no"
+    " WHERE n.source = ? AND n.type = ? AND n.id = ?"
+)
 _WRITES = (
     "SELECT id, started_at, finished_at, cycle, outcome, attempt, guard, etag, patch, declarations, plan, status,"
     " request_id, error FROM writes WHERE source = ? AND type = ? AND resource_id = ?"

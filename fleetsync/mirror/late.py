@@ -1,4 +1,4 @@
-"""The indexes by resource, which a first load builds when it has ended, in one go.
+"""The indexes of ids, which a first load builds when it has ended, in one go.
 
 Ids come in any order: kept up row by row, an index of ids is written many times over while it grows. While these are
 missing every question is answered as ever, only slowly, by reading everything. They are built by the first listing that
@@ -16,12 +16,12 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from fleetsync.mirror.engine import Statements
 from fleetsync.mirror.met import Met
 from fleetsync.mirror.resources import Scope
-from fleetsync.mirror.tables import event, resource
+from fleetsync.mirror.tables import name, resource
 
 _KEY: Index = next(index for index in resource.indexes if index.name == "resource_by_key")
-_OF_HISTORY: Index = next(index for index in event.indexes if index.name == "event_by_resource")
+_OF_NAMES: Index = next(index for index in name.indexes if index.name == "name_by_id")
 _ANY_ROW = select(resource.c.no).limit(1)
-_ANY_EVENT = select(event.c.id).limit(1)
+_ANY_NAME = select(name.c.no).limit(1)
 
 
 class Late:
@@ -35,11 +35,11 @@ class Late:
         self._met: Met | None = None
 
     def postpone(self, on: Statements) -> None:
-        """Do without them for the time being, if there is no row yet; events that are there keep theirs."""
+        """Do without them for the time being, if there is no row yet; names that are there keep theirs."""
         if on.rows(_ANY_ROW):
             return
-        if not on.rows(_ANY_EVENT):
-            on.run(DropIndex(_OF_HISTORY, if_exists=True))
+        if not on.rows(_ANY_NAME):
+            on.run(DropIndex(_OF_NAMES, if_exists=True))
         on.run(DropIndex(_KEY, if_exists=True))
         self._met = Met()
 
@@ -74,7 +74,7 @@ class Late:
 
     def build(self, on: Statements) -> None:
         """Build what is missing."""
-        on.run(CreateIndex(_OF_HISTORY, if_not_exists=True))
+        on.run(CreateIndex(_OF_NAMES, if_not_exists=True))
         on.run(CreateIndex(_KEY, if_not_exists=True))
         self._met = None
 

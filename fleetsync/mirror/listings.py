@@ -326,7 +326,7 @@ class Listings:
         if not self._late.takes(on, scope, [batch.ids[position] for position in positions]):
             return False
         lost: list[Unreadable] = []
-        added = resources.load(on, scope, batch.each(positions, lost))
+        added = resources.add(on, scope, batch.each(positions, lost))
         going.seen.add(added)
         if len(added) == len(batch.rows):
             batch.rows = list(added)
@@ -480,8 +480,8 @@ class Listings:
                 .where(coverage.c.source == going.source, coverage.c.type == going.type)
                 .values(known=coverage.c.known - len(rows))
             )
-            events = [(row.id, Event.GONE, None) for row, _ in rows]
-            reasons = {row.id: reason for row, reason in rows}
+            events = [(row.no, Event.GONE, None) for row, _ in rows]
+            reasons = {row.no: reason for row, reason in rows}
             await transaction.do(lambda on: resources.note(on, scope, events, reasons))
 
     async def _mark_missed(self, transaction: Transaction, going: Listing) -> None:

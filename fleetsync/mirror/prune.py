@@ -2,11 +2,11 @@
 
 import datetime
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Table, delete, exists, func, select, true, tuple_
 
 from fleetsync.clock import Clock
 from fleetsync.mirror.engine import Writer
-from fleetsync.mirror.tables import cycle, event, listing, pace, resource, spending, write
+from fleetsync.mirror.tables import cycle, event, listing, name, pace, resource, spending, write
 
 _BATCH = 1000
 _RATES_KEPT = datetime.timedelta(days=7)
@@ -27,9 +27,9 @@ async def prune(writer: Writer, clock: Clock, *, history_s: float, gone_s: float
     recently = now - _RATES_KEPT
     last = select(func.max(cycle.c.id)).group_by(cycle.c.source)
     return (
-        await _delete(writer, event, event.c.at < history)
+        await _delete_named(writer, event, event.c.at < history)
         + await _delete_oldest(writer, write, write.c.finished_at < history)
-        + await _delete(writer, resource, resource.c.gone_at < gone)
+        + await _delete_named(writer, resource, resource.c.gone_at < gone)
         + await _delete(writer, listing, (listing.c.finished_at < cycles) & ~_is_cited(min(history, gone)))
         + await _delete(writer, cycle, (cycle.c.finished_at < cycles) & cycle.c.id.not_in(last))
         + await _delete(writer, pace, (pace.c.at < recently) & func.coalesce(pace.c.held_until < recently, true()))
@@ -41,6 +41,22 @@ def _is_cited(since: datetime.datetime) -> ColumnElement[bool]:
     """Say of a listing that a tombstone or an event names it, or will once its resource is found to be gone."""
     missed = select(resource.c.missed_since).where(resource.c.missed_since.is_not(None), resource.c.gone_at.is_(None))
     return (func.coalesce(listing.c.cited_at, since) > since) | listing.c.id.in_(missed)
+
+
+async def _delete_named(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:
+    """Delete what is old of a table of numbers, and the names of those that have neither a row nor a history now."""
+    [key] = table.primary_key.columns
+    is_left = exists().where(resource.c.no == name.c.no) | exists().where(event.c.no == name.c.no)
+    deleted = 0
+    while True:
+        async with writer.transaction() as transaction:
+            some = await transaction.rows(select(key, table.c.no.label("named")).where(is_old).limit(_BATCH))
+            count = await transaction.run(delete(table).where(key.in_([row[0] for row in some])))
+            numbers = sorted({named for _, named in some})
+            await transaction.run(delete(name).where(name.c.no.in_(numbers), ~is_left))
+        deleted += count
+        if count < _BATCH:
+            return deleted
 
 
 async def _delete_oldest(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:

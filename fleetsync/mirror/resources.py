@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, ColumnElement, Integer, Text, bindparam, func, insert, null, select, update
+from sqlalchemy import Boolean, Integer, Text, bindparam, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Facts, Resource, ResourceType
 from fleetsync.mirror import kept
 from fleetsync.mirror.engine import Prepared, Statements, array_of, values_in
-from fleetsync.mirror.tables import UtcDateTime, event, resource, text_of
+from fleetsync.mirror.tables import UtcDateTime, event, name, resource, text_of
 
 _OWN = ("digest", "etag", "size_bytes")
 _PLACE = ("no", "source", "type", "id")
@@ -24,7 +24,7 @@ _THERE = ("missed_since", "gone_at", "gone_reason")
 """Null of what is there."""
 _ANOTHER = (Event.REPLACED, Event.RETURNED)
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
-_EVENT = ("source", "type", "resource_id", "at", "cycle", "event", "patch", "reason")
+_EVENT = ("no", "at", "cycle", "event", "patch", "reason")
 
 _FIND = Prepared(
     select(
@@ -43,27 +43,33 @@ _FIND = Prepared(
 _DOCUMENTS = Prepared(
     select(resource.c.no, resource.c.document).where(resource.c.no.in_(values_in("numbers"))), ("numbers",)
 )
-_NEXT_NO = Prepared(select(func.coalesce(func.max(resource.c.no), 0) + 1), ())
+# A number is nobody else's for as long as there is a history of it, also when its row was forgotten.
+_NEXT_NO = Prepared(select(func.coalesce(func.max(name.c.no), 0) + 1), ())
 
 _AT_ONCE = 500
 """So many are in hand while rows are added."""
 _NUMBERS = {True: 1, False: 0, None: None}
 
 
-def _noting(order: ColumnElement[Any]) -> Prepared:
-    """Return what writes the events of the rows that were added last, which have the highest numbers."""
-    added = (resource.c.source, resource.c.type, resource.c.id)
-    noted = (bindparam("at", type_=Text), bindparam("cycle", type_=Integer), bindparam("event", type_=Text))
-    rows = select(*added, *noted).where(resource.c.no >= bindparam("first")).order_by(order)
-    return Prepared(insert(event).from_select(list(_EVENT[:6]), rows), ("at", "cycle", "event", "first"))
-
-
-# By id is the order of the index that they go into, of which each page is then written once. While a first load does
-# without that index there is nothing to put in order.
-_NOTE_ADDED = _noting(resource.c.id)
-_NOTE_LOADED = _noting(resource.c.no)
+# Of the rows that were added last, which have the highest numbers: their names, and then their events.
+_NAME_ADDED = Prepared(
+    insert(name).from_select(
+        list(_PLACE),
+        select(*(resource.c[place] for place in _PLACE))
+        .where(resource.c.no >= bindparam("first"))
+        .order_by(resource.c.no),
+    ),
+    ("first",),
+)
+_NOTED = (bindparam("at", type_=Text), bindparam("cycle", type_=Integer), bindparam("event", type_=Text))
+_NOTE_ADDED = Prepared(
+    insert(event).from_select(
+        list(_EVENT[:4]), select(name.c.no, *_NOTED).where(name.c.no >= bindparam("first")).order_by(name.c.no)
+    ),
+    ("at", "cycle", "event", "first"),
+)
 # Most have no reason, and the driver is slow with None.
-_NOTE = Prepared(insert(event), _EVENT[:7])
+_NOTE = Prepared(insert(event), _EVENT[:5])
 _NOTE_WHY = Prepared(insert(event), _EVENT)
 # What was read of a resource that had this id before says nothing about this one.
 _FORGET_READ = Prepared(
@@ -106,14 +112,14 @@ def _bytes(document: str | None) -> bytes | None:
 
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     """Write what a delta says, with its events; return the numbers of all rows that it showed to be there."""
-    added = _add_all(on, scope, delta.added, _NOTE_ADDED)
+    added = add(on, scope, delta.added)
     kept.forget(on, [one.no for one in delta.updates])
     changed = [one for one in delta.updates if one.event is not None]
     _rewrite(on, scope, changed, has_changed=True)
     _rewrite(on, scope, [one for one in delta.updates if one.event is None], has_changed=False)
     on.run_many(_FORGET_READ, [(one.no,) for one in changed if one.event in _ANOTHER])
     sight(on, scope, delta.found)
-    note(on, scope, [(one.resource.id, one.event, one.patch) for one in changed if one.event is not None])
+    note(on, scope, [(one.no, one.event, one.patch) for one in changed if one.event is not None])
     return [*delta.seen, *added]
 
 
@@ -125,17 +131,17 @@ def sight(on: Statements, scope: Scope, numbers: Sequence[int]) -> None:
 def note(
     on: Statements,
     scope: Scope,
-    events: Iterable[tuple[str, Event, Json]],
-    reasons: Mapping[str, str] = MappingProxyType({}),
+    events: Iterable[tuple[int, Event, Json]],
+    reasons: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """Write events into the history: id, what happened, and the merge patch of it; `reasons` has what says so by id."""
+    """Write events into the history: of which row, what happened, and the merge patch of it.
+
+    `reasons` has what says so, by row.
+    """
     at = text_of(scope.at)
-    rows = [
-        (scope.source, scope.type, id, at, scope.cycle, happened.value, json_text(patch))
-        for id, happened, patch in events
-    ]
+    rows = [(no, at, scope.cycle, happened.value, json_text(patch)) for no, happened, patch in events]
     if reasons:
-        on.run_many(_NOTE_WHY, [(*row, reasons.get(row[2])) for row in rows])
+        on.run_many(_NOTE_WHY, [(*row, reasons.get(row[0])) for row in rows])
     else:
         on.run_many(_NOTE, rows)
 
@@ -145,20 +151,16 @@ def json_text(value: Json) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-def load(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:
-    """Add resources in a first load, taken one by one with their digests; return the numbers of their rows."""
-    return _add_all(on, scope, new, _NOTE_LOADED)
-
-
-def _add_all(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]], note: Prepared) -> range:
-    """Add resources with their events."""
+def add(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:
+    """Add resources with their events, taken one by one with their digests; return the numbers of their rows."""
     ((first,),) = on.fetch(_NEXT_NO, ())
     last, rest = first - 1, iter(new)
     while some := list(islice(rest, _AT_ONCE)):
         _add(on, scope, last + 1, some)
         last += len(some)
     if last >= first:
-        on.run_many(note, [(text_of(scope.at), scope.cycle, Event.ADDED.value, first)])
+        on.run_many(_NAME_ADDED, [(first,)])
+        on.run_many(_NOTE_ADDED, [(text_of(scope.at), scope.cycle, Event.ADDED.value, first)])
     return range(first, last + 1)
 
 

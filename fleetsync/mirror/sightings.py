@@ -103,4 +103,4 @@ def _record_detail(on: Statements, scope: Scope, spec: TypeSpec, shown: Detail) 
         new = {name: value for name, value in new.items() if name in old}
     # Reading a part, or a piece, for the first time is no news of the resource.
     if not is_first and not same(old, new):
-        resources.note(on, scope, [(shown.id, Event.UPDATED, {shown.part: diff(old, new)})])
+        resources.note(on, scope, [(no, Event.UPDATED, {shown.part: diff(old, new)})])

@@ -239,21 +239,33 @@ kept_page = Table(
 NOT_BY_KEY = (text("NOT (resource.source <> :source)"), text("NOT (resource.type <> :type)"))
 """Rows of a source and type, in words that tempt no engine to the index of the keys: another order is the point."""
 
+# What the number of a row of `resource` stands for, also after that was forgotten, as long as its history lasts. Who is
+# forgotten and comes again has a name of its own beside the old one.
+name = Table(
+    "name",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    # What tells most of them apart comes first.
+    Index("name_by_id", "id", "type", "source"),
+)
+
 event = Table(
     "event",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("source", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("resource_id", Text, nullable=False),
+    # Of `name`. What changes together stands side by side: an index of ids would be written all over.
+    Column("no", Integer, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("cycle", Integer, nullable=False),
     Column("event", Text, nullable=False),
     Column("patch", JSON),
     # Of something gone: what says so.
     Column("reason", Text),
-    # What tells most events apart comes first: to sort them costs half.
-    Index("event_by_resource", "resource_id", "type", "source", "id"),
+    # Those of one resource are in the order of their ids without saying so.
+    Index("event_by_resource", "no"),
     Index("event_by_time", "at"),
     sqlite_autoincrement=True,
 )

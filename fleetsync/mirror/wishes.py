@@ -139,8 +139,8 @@ class Wishes:
         patch = {"declaration": row.name, "paths": msgspec.json.decode(row.leaves)}
         while batch := list(islice(numbers, 500)):
             some = resource.c.no.in_(batch)
-            ids = await transaction.rows(select(resource.c.id).where(some, resource.c.gone_at.is_(None)))
-            events = [(id, Event.RELEASED, patch) for (id,) in ids]
+            there = await transaction.rows(select(resource.c.no).where(some, resource.c.gone_at.is_(None)))
+            events = [(no, Event.RELEASED, patch) for (no,) in there]
             await transaction.do(partial(resources.note, scope=scope, events=events))
         await transaction.run(delete(selected).where(*_MATCHES), of)
         await transaction.run(

@@ -303,6 +303,22 @@ def test_a_device_that_is_gone_is_said_to_be_so_with_the_reason(synced: Bench) -
     assert f"  gone  {gone['reason']}\n" in synced.done("history", "central", id)
 
 
+def test_the_history_of_a_device_is_told_for_as_long_as_it_lasts(synced: Bench) -> None:
+    id = a_pump(synced)
+    synced.cloud.delete_device(id)
+    synced.done("sync")
+    with contextlib.closing(sqlite3.connect(synced.database)) as connection:
+        connection.execute("DELETE FROM resource WHERE id = ?", (id,))
+        connection.commit()
+
+    entries = synced.json("history", "central", id)["entries"]
+
+    assert [entry["event"] for entry in entries] == ["gone", "added"]
+    assert synced.json("query", f"SELECT event FROM history WHERE resource_id = '{id}' ORDER BY id") == [
+        {"event": "added"}, {"event": "gone"},
+    ]  # fmt: skip
+
+
 def test_status_says_where_the_service_counts_other_than_it_lists(synced: Bench) -> None:
     assert synced.json("status")["doubted_listings"] == []
     with contextlib.closing(sqlite3.connect(synced.folder / "fleetsync.db")) as connection:

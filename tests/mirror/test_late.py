@@ -14,13 +14,13 @@ from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.met import Met
 from tests.mirror.bench import SPEC, Bench, page, resource, source_row
 
-INDEXES = ["event_by_resource", "resource_by_key"]
+INDEXES = ["name_by_id", "resource_by_key"]
 BODY = msgspec.Raw(b'["a", "bad"]')
 COUNTS = ("added", "updated", "unchanged", "listed", "shown")
 
 
 def built(bench: Bench) -> list[str]:
-    names = "SELECT name FROM sqlite_schema WHERE name IN ('event_by_resource', 'resource_by_key') ORDER BY name"
+    names = "SELECT name FROM sqlite_schema WHERE name IN ('name_by_id', 'resource_by_key') ORDER BY name"
     return [name for (name,) in bench.rows(names)]
 
 
@@ -65,6 +65,17 @@ async def test_of_a_fleet_whose_history_was_pruned_every_index_stays(bench: Benc
     assert bench.events() == []
     await bench.cut_short(page("a", "b", following="2"))
     assert built(bench) == INDEXES
+
+
+async def test_of_a_fleet_that_is_forgotten_but_for_its_history_the_names_keep_their_index(bench: Bench) -> None:
+    await bench.listed(page("a"))
+    await bench.listed(page())
+    await bench.bury(await bench.listed(page()))
+    bench.clock.step(60)
+    await bench.mirror.prune(history_s=1000, gone_s=1, cycles_s=1)
+    await bench.cut_short(page("b", following="2"))
+    assert built(bench) == ["name_by_id"]
+    assert bench.events() == [("a", "added"), ("a", "gone"), ("b", "added")]
 
 
 async def test_what_a_kill_left_without_them_gets_them_at_the_next_start(bench: Bench) -> None:

@@ -46,6 +46,57 @@ async def test_pruning_goes_in_small_steps_and_ends(bench: Bench) -> None:
     assert await bench.mirror.prune(**KEEP) == 0
 
 
+def names(bench: Bench) -> list[tuple[int, str]]:
+    return bench.rows("SELECT no, id FROM name ORDER BY no")
+
+
+async def forgotten(bench: Bench) -> None:
+    """Let one of two go, and forget its tombstone but not its history."""
+    await bench.listed(page("stays", "goes"))
+    await bench.listed(page("stays"))
+    assert await bench.bury(await bench.listed(page("stays"))) == ["goes"]
+    bench.clock.step(5 * DAY_S)
+    await bench.mirror.prune(history_s=10 * DAY_S, gone_s=DAY_S, cycles_s=DAY_S)
+    assert bench.rows("SELECT id FROM resources") == [("stays",)]
+
+
+async def test_what_was_forgotten_keeps_its_history_and_its_number_for_as_long_as_that_lasts(bench: Bench) -> None:
+    await forgotten(bench)
+    await bench.listed(page("stays", "new"))
+    assert names(bench) == [(1, "stays"), (2, "goes"), (3, "new")]
+    assert bench.rows("SELECT resource_id, event FROM history ORDER BY id") == [
+        ("stays", "added"), ("goes", "added"), ("goes", "gone"), ("new", "added"),
+    ]  # fmt: skip
+    bench.clock.step(6 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert names(bench) == [(1, "stays"), (3, "new")], "the name goes with the last event"
+    assert bench.events() == [("new", "added")]
+
+
+async def test_what_was_forgotten_and_comes_again_has_one_history(bench: Bench) -> None:
+    await forgotten(bench)
+    await bench.listed(page("stays", "goes"))
+    assert names(bench) == [(1, "stays"), (2, "goes"), (3, "goes")]
+    assert bench.rows("SELECT source, type, event FROM history WHERE resource_id = 'goes' ORDER BY id") == [
+        ("plant", "device", event) for event in ("added", "gone", "added")
+    ]
+    bench.clock.step(6 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert names(bench) == [(1, "stays"), (3, "goes")]
+
+
+async def test_a_tombstone_keeps_its_name_when_its_history_is_forgotten_first(bench: Bench) -> None:
+    await bench.listed(page("stays", "goes"))
+    await bench.listed(page("stays"))
+    await bench.bury(await bench.listed(page("stays")))
+    bench.clock.step(11 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert (bench.events(), names(bench)) == ([], [(1, "stays"), (2, "goes")])
+    bench.clock.step(10 * DAY_S)
+    await bench.mirror.prune(**KEEP)
+    assert names(bench) == [(1, "stays")]
+
+
 async def test_a_clock_that_stepped_back_forgets_nothing(bench: Bench) -> None:
     await bench.listed(page("a"))
     bench.clock.step(-400 * DAY_S)

@@ -208,6 +208,57 @@ async def test_rows_and_indexes_are_the_same_when_the_key_has_become_an_index(tm
         query(path, f"INSERT INTO resource ({columns}) VALUES ({values.replace('7', '8', 1)})", "rw")
 
 
+# Two ids that are the same in two sources, one of them in two types too; one has a tombstone, one no row any more. The
+# numbers of the last events were given away and forgotten.
+SEVENTH = """
+INSERT INTO source (name, kind, url, identity, mode, configured, paused, state, known, drifting) VALUES
+    ('plant', 'iot-central', 'u', 'i', 'manual', 1, 0, 'up', 7, 0), ('other', 'iot-hub', 'u', 'i', 'manual', 1, 0, 'up', 7, 0);
+INSERT INTO resource
+    (no, source, type, id, gone_at, digest, size_bytes, first_seen_at, changed_at, seen_at, seen_by, document) VALUES
+    (3, 'plant', 'device', 'live', NULL, x'00', 2, 'then', 'then', 'then', 1, '{}'),
+    (4, 'plant', 'module', 'live', NULL, x'00', 2, 'then', 'then', 'then', 1, '{}'),
+    (6, 'plant', 'device', 'buried', 'then', x'00', 2, 'then', 'then', 'then', 1, '{}'),
+    (9, 'other', 'device', 'live', NULL, x'00', 2, 'then', 'then', 'then', 1, '{}');
+INSERT INTO event (id, source, type, resource_id, at, cycle, event, patch, reason) VALUES
+    (1, 'plant', 'device', 'live', 'at 1', 1, 'added', NULL, NULL),
+    (2, 'plant', 'device', 'forgotten', 'at 1', 1, 'added', NULL, NULL),
+    (4, 'other', 'device', 'live', 'at 1', 2, 'added', NULL, NULL),
+    (5, 'other', 'device', 'forgotten', 'at 1', 2, 'added', NULL, NULL),
+    (7, 'plant', 'module', 'live', 'at 2', 3, 'added', NULL, NULL),
+    (8, 'plant', 'device', 'live', 'at 2', 3, 'updated', '{"a": 1}', NULL),
+    (9, 'plant', 'device', 'forgotten', 'at 3', 5, 'gone', NULL, 'unseen twice'),
+    (11, 'plant', 'device', 'buried', 'at 3', 5, 'gone', NULL, 'not found'),
+    (12, 'other', 'device', 'forgotten', 'at 2', 6, 'updated', 'null', NULL);
+UPDATE sqlite_sequence SET seq = 40 WHERE name = 'event';
+CREATE VIEW history AS SELECT e.id, e.source, e.type, e.resource_id, e.at, e.cycle, e.event, e.patch
+    FROM event e JOIN source s ON s.name = e.source AND s.configured;
+"""
+KILLED_LOAD = "DROP INDEX resource_by_key; DROP INDEX event_by_resource;"
+
+
+@pytest.mark.parametrize("more", ["", KILLED_LOAD])
+async def test_history_is_the_same_when_it_goes_by_numbers(tmp_path: Path, more: str) -> None:
+    path = tmp_path / "seventh.db"
+    schema_of(path, "0007")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SEVENTH + more)
+    history, reasons = "SELECT * FROM history ORDER BY id", "SELECT id, reason FROM event ORDER BY id"
+    before = query(path, history), query(path, reasons)
+    assert len(before[0]) == 9
+
+    async with open_mirror(path, [KIND], FakeClock(), upgrade=True):
+        pass
+
+    assert (query(path, history), query(path, reasons)) == before
+    assert query(path, "SELECT no, source, type, id FROM name ORDER BY no") == [
+        *query(path, "SELECT no, source, type, id FROM resource ORDER BY no"),
+        (10, "other", "device", "forgotten"),
+        (11, "plant", "device", "forgotten"),
+    ]
+    query(path, "INSERT INTO event (no, at, cycle, event) VALUES (3, 'at 4', 7, 'updated')", "rw")
+    assert query(path, "SELECT max(id) FROM event") == [(41,)], "a number that was given away is not given again"
+
+
 async def test_a_newer_database_is_refused_and_left_as_it_is(database: Path) -> None:
     query(database, "UPDATE alembic_version SET version_num = '9999'", "rw")
     before = content_of(database)

@@ -15,7 +15,19 @@ from tests.simulation.world import World
 DAY_S = 86_400.0
 INTERVAL_S = 6 * 3600
 KEEP = '[database]\nkeep_history = "4d"\nkeep_gone = "4d"\nkeep_cycles = "4d"\n'
-TABLES = ("resource", "event", "write", "cycle", "listing", "seen", "drift_leaf", "pace", "spending", "selected")
+TABLES = (
+    "resource",
+    "name",
+    "event",
+    "write",
+    "cycle",
+    "listing",
+    "seen",
+    "drift_leaf",
+    "pace",
+    "spending",
+    "selected",
+)
 
 
 @dataclass

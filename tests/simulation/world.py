@@ -156,7 +156,9 @@ class World:
             return
         self.commits += 1
         rows = process.rows(
-            "SELECT id, source, type, resource_id, event FROM event WHERE id > ? ORDER BY id", self.last_event
+            "SELECT e.id, n.source, n.type, n.id, e.event FROM event e JOIN name n ON n.no = e.no"
+            " WHERE e.id > ? ORDER BY e.id",
+            self.last_event,
         )
         for id, source, type, resource_id, event in rows:
             self.last_event = id
