@@ -17,6 +17,11 @@ _CONTENT = (
     "SELECT * FROM writes",
     "SELECT source, type, resource_id, path, actual, declared, declaration, state, since FROM drift",
 )
+_NAMES = {
+    "rows without their names": "SELECT no, source, type, id FROM resource EXCEPT SELECT no, source, type, id FROM name",
+    "events of nobody": "SELECT no FROM event EXCEPT SELECT no FROM name",
+    "names of nothing": "SELECT no FROM name EXCEPT SELECT no FROM resource EXCEPT SELECT no FROM event",
+}
 
 
 def what_is_wrong(world: World) -> list[str]:
@@ -24,7 +29,7 @@ def what_is_wrong(world: World) -> list[str]:
     process = world.process
     if process is None:
         return ["no process runs"]
-    wrong = []
+    wrong = [f"{what}: {found!r}" for what, sql in _NAMES.items() if (found := process.rows(sql))]
     for place in world.places:
         truth = place.truth()
         mirrored: dict[Key, Any] = {
