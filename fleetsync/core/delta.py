@@ -12,6 +12,10 @@ from fleetsync.core.merge_patch import Json, diff
 from fleetsync.core.model import Cursor, Resource
 
 
+_object = msgspec.json.Decoder(dict[str, Any])
+"""A document as the object that every provider makes sure it is; each call with a type would look into the type."""
+
+
 class Event(StrEnum):
     """What can happen to a resource; the values of `history.event`."""
 
@@ -86,7 +90,7 @@ def succession(known: Stored | None, shown: Resource, spec: TypeSpec) -> Success
     """Return what is shown of a resource is to what is known of its id."""
     if known is None or known.document is None:  # nothing before it, or nothing differs
         return Succession.FOLLOWS
-    return spec.succession(_object(known.document), _object(shown.document))
+    return spec.succession(_object.decode(known.document), _object.decode(shown.document))
 
 
 def compare(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes]], spec: TypeSpec) -> Delta:
@@ -113,14 +117,9 @@ def compare(stored: Mapping[str, Stored], listed: Iterable[tuple[Resource, bytes
 def _update(known: Stored, resource: Resource, digest: bytes, spec: TypeSpec) -> Update:
     if known.document is None:  # only a tombstone can be written anew as it was
         return Update(no=known.no, resource=resource, digest=digest, event=Event.RETURNED)
-    old, new = _object(known.document), _object(resource.document)
+    old, new = _object.decode(known.document), _object.decode(resource.document)
     patch = diff(old, new, but=spec.volatile) or None
     event = Event.RETURNED if known.gone else None if patch is None else Event.UPDATED
     if event is Event.UPDATED and (resource.is_another or spec.succession(old, new) is Succession.REPLACES):
         event = Event.REPLACED
     return Update(no=known.no, resource=resource, digest=digest, event=event, patch=patch)
-
-
-def _object(document: bytes) -> dict[str, Any]:
-    """Return a document as the object that every provider makes sure it is."""
-    return msgspec.json.decode(document, type=dict[str, Any])

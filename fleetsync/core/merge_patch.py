@@ -8,12 +8,14 @@ from fleetsync.core.path import Path
 Json = object
 """A decoded JSON value: None, bool, int, float, str, list, dict."""
 
+_ABSENT = object()
+
 
 def apply_patch(target: Json, patch: Json) -> Json:
     """Return `target` with `patch` merged in; neither is changed."""
-    if not isinstance(patch, Mapping):
+    if not isinstance(patch, dict):
         return patch
-    merged = dict(target) if isinstance(target, Mapping) else {}
+    merged = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
@@ -27,18 +29,21 @@ def diff(old: Json, new: Json, but: tuple[Path, ...] = ()) -> Json:
 
     What a merge patch cannot say is said as well as it can: a member that became null reads as deleted.
     """
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+    if not isinstance(old, dict) or not isinstance(new, dict):
         return without(new, but)
     here, below = _by_level(but)
-    patch: dict[str, Json] = {key: None for key in old if key not in new and key not in here}
+    patch: dict[str, Json] = {}
+    if not old.keys() <= new.keys():
+        patch = {key: None for key in old if key not in new and key not in here}
     for key, value in new.items():
-        if key in here:
+        before = old.get(key, _ABSENT)
+        if before is value or (type(value) is str and before == value) or key in here:  # most are
             continue
         inner = below.get(key, ())
-        if key not in old:
+        if before is _ABSENT:
             patch[key] = without(value, inner)
-        elif not same(old[key], value) and not (inner and same(without(old[key], inner), without(value, inner))):
-            patch[key] = diff(old[key], value, inner)
+        elif not same(before, value) and not (inner and same(without(before, inner), without(value, inner))):
+            patch[key] = diff(before, value, inner)
     return patch
 
 
@@ -46,7 +51,7 @@ def same(one: Json, other: Json) -> bool:
     """Say whether two JSON values are equal: 1 is 1.0 but not true, order counts in arrays only."""
     if one is other or type(one) is str or type(other) is str:  # most are
         return one == other
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
+    if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
@@ -71,7 +76,7 @@ def patch_of(leaves: Mapping[Path, Json]) -> dict[str, Json]:
 
 def without(document: Json, paths: tuple[Path, ...]) -> Json:
     """Return `document` without the members at `paths`."""
-    if not isinstance(document, Mapping) or not paths:
+    if not isinstance(document, dict) or not paths:
         return document
     here, below = _by_level(paths)
     return {

@@ -42,7 +42,8 @@ class Batch:
 
     Pages that are `known` by their bytes are not opened, and their entries are not among these. `rows` are the numbers
     of the rows that are as the entries show them, as far as that was found out; beside the ids. An entry whose row was
-    `recognised` by its digest alone has an empty id: nobody looked for it.
+    `recognised` by its digest alone has an empty id: nobody looked for it. `likely` are the numbers of rows that others
+    probably are about.
     """
 
     def __init__(self, pages: Sequence[Page]) -> None:
@@ -57,6 +58,7 @@ class Batch:
         self._ends: list[int] = []
         self._partly: dict[int, range] = {}
         self._left: list[int] = []
+        self.likely: list[int] = []
         self.ids: list[str] = []
         self.digests: list[bytes] = []
         self.rows: list[int | None] = []
@@ -89,13 +91,17 @@ class Batch:
     def _add(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
         found = list(map(rows.get, page.digests)) if rows else [None] * len(page.digests)
         begin = len(self.ids)
-        if there := [row for row in found if row is not None]:
+        if there := list(filter(None, found)):  # no row has the number 0
             left = [position for position, row in enumerate(found) if row is None]
-            named = dict(zip(left, page.ids_at(left), strict=True))
-            self.ids += [named.get(position, "") for position in range(len(found))]
+            ids = [""] * len(found)
+            for position, id in zip(left, page.ids_at(left), strict=True):
+                ids[position] = id
+            self.ids += ids
             self._left += [begin + position for position in left]
             self._partly[number] = range(min(there), max(there) + 1)
             self.recognised.update(there)
+            first = there[0] - found.index(there[0])  # the row of the page's first entry, if all follow one another
+            self.likely += [first + position for position in left]
         else:
             self.ids += page.ids
             self._left += range(begin, len(self.ids))
@@ -220,6 +226,7 @@ class Expected:
             are_same = list(map(eq, digests, batch.digests))
             batch.rows = [number if is_same else None for number, is_same in zip(numbers, are_same, strict=True)]
             same = list(compress(numbers, are_same))
+            batch.likely += [number for number, is_same in zip(numbers, are_same, strict=True) if not is_same]
             return same, [position for position in positions if not are_same[position]]
         more, others = self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
         return same + more, others
@@ -240,6 +247,7 @@ class Expected:
                 same.append(row[0])
                 batch.rows[position] = row[0]
             else:
+                batch.likely.append(row[0])
                 others.append(position)
         self.after = max(shown, self.after)
         return same, others

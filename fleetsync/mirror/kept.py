@@ -5,7 +5,7 @@ does not show forgets the page. Of one that comes otherwise, the digests of its 
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 from sqlalchemy import bindparam, delete, func, insert, select
@@ -60,10 +60,14 @@ def entries(on: Statements, pages: Iterable[range]) -> dict[bytes, int]:
     return found
 
 
-def keep(on: Statements, source: str, type: ResourceType, pages: Iterable[Shown]) -> None:
-    """Keep pages."""
+def keep(
+    on: Statements, source: str, type: ResourceType, pages: Iterable[Shown], written: Collection[int] = ()
+) -> None:
+    """Keep pages, and forget all others that showed their rows, or rows that were `written`."""
     kept = [(one.rows[0], one.rows[-1], source, type, one.digest, b"".join(one.entries)) for one in pages]
     on.run_many(_FORGET, [(first, last, first) for first, last, *_ in kept])
+    if written:
+        forget(on, set(written).difference(*(range(first, last + 1) for first, last, *_ in kept)))
     on.run_many(_KEEP, kept)
 
 

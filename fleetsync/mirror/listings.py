@@ -215,7 +215,7 @@ class Listings:
             if self._late.are_new(on, scope, batch.named):
                 return batch.described_in_two_ways()
             _, left = going_on.unchanged(on, scope, batch)
-            stored = resources.find(on, scope, batch.digests_at(left))
+            stored = resources.find(on, scope, batch.digests_at(left), batch.likely)
             if batch.clashes(one.no for one in stored.values()):
                 batch.open({}, {})
                 left = batch.positions()
@@ -283,7 +283,7 @@ class Listings:
         if self._load(on, scope, going, batch):
             return
         same, left = going.expected.unchanged(on, scope, batch)
-        stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
+        stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost}, batch.likely)
         if batch.clashes(one.no for one in stored.values()):
             # What is shown again, and otherwise, counts as it was shown last: all has to be looked at in its order.
             batch.open({}, {})
@@ -301,7 +301,7 @@ class Listings:
         now |= {one.id: stored[one.id].no for one, _ in listed if one.id in stored}
         for position in differing:
             batch.rows[position] = now.get(batch.ids[position])
-        kept.keep(on, scope.source, scope.type, batch.shown_in_a_row())
+        kept.keep(on, scope.source, scope.type, batch.shown_in_a_row(), [one.no for one in delta.updates])
         # What cannot be read is there all the same; a tombstone stays one until it can be read.
         there = [stored[one.id].no for one in lost if one.id in stored and not stored[one.id].gone]
         resources.sight(on, scope, there)

@@ -11,7 +11,7 @@ from fleetsync.core.document import digest_of
 from fleetsync.core.kind import Succession, TypeSpec
 from fleetsync.core.merge_patch import diff, same
 from fleetsync.core.model import Detail, Part, Resource, ResourceKey
-from fleetsync.mirror import resources
+from fleetsync.mirror import kept, resources
 from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.resources import Scope
@@ -61,7 +61,9 @@ def succession_of(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource)
 def _record_resource(on: Statements, scope: Scope, spec: TypeSpec, shown: Resource) -> None:
     digest = digest_of(shown.document)
     stored = resources.find(on, scope, {shown.id: digest})
-    numbers = resources.write(on, scope, compare(stored, [(shown, digest)], spec))
+    delta = compare(stored, [(shown, digest)], spec)
+    numbers = resources.write(on, scope, delta)
+    kept.forget(on, [one.no for one in delta.updates])
     resources.sight(on, scope, numbers)
     _show_to_open_listing(on, scope, numbers)
 
