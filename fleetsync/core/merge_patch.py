@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from functools import cache
 
+import msgspec
+
 from fleetsync.core.path import Path
 
 Json = object
 """A decoded JSON value: None, bool, int, float, str, list, dict."""
 
 _ABSENT = object()
+# What is written alike is the same, and to write it takes a tenth of looking at each value.
+_encode = msgspec.json.Encoder().encode
 
 
 def apply_patch(target: Json, patch: Json) -> Json:
@@ -40,10 +44,11 @@ def diff(old: Json, new: Json, but: tuple[Path, ...] = ()) -> Json:
         if before is value or (type(value) is str and before == value) or key in here:  # most are
             continue
         inner = below.get(key, ())
-        if before is _ABSENT:
+        if isinstance(before, dict) and isinstance(value, dict):
+            if _encode(before) != _encode(value) and (below_it := diff(before, value, inner)):
+                patch[key] = below_it
+        elif before is _ABSENT or not same(before, value):
             patch[key] = without(value, inner)
-        elif not same(before, value) and not (inner and same(without(before, inner), without(value, inner))):
-            patch[key] = diff(before, value, inner)
     return patch
 
 
@@ -54,7 +59,7 @@ def same(one: Json, other: Json) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and (_encode(one) == _encode(other) or all(map(same, one, other)))
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     return one == other
