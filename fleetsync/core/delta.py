@@ -11,7 +11,6 @@ from fleetsync.core.kind import Succession, TypeSpec
 from fleetsync.core.merge_patch import Json, diff
 from fleetsync.core.model import Cursor, Resource
 
-
 _object = msgspec.json.Decoder(dict[str, Any])
 """A document as the object that every provider makes sure it is; each call with a type would look into the type."""
 

@@ -89,7 +89,7 @@ class Batch:
         return None
 
     def _add(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
-        found = list(map(rows.get, page.digests)) if rows else [None] * len(page.digests)
+        found: list[int | None] = list(map(rows.get, page.digests)) if rows else [None] * len(page.digests)
         begin = len(self.ids)
         if there := list(filter(None, found)):  # no row has the number 0
             left = [position for position, row in enumerate(found) if row is None]

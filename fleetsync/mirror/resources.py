@@ -103,20 +103,19 @@ def find(on: Statements, scope: Scope, digests: Mapping[str, bytes], likely: Seq
     `likely` are the numbers of rows that may be those: to look up a row by its number costs half.
     """
     rows = on.fetch(_LIKELY, (array_of(likely), scope.source, scope.type)) if likely else []
-    stored = {row[0]: _stored(*row, differs_from=digests[row[0]]) for row in rows if row[0] in digests}
+    stored = {row[0]: _stored(row, document, digests[row[0]]) for *row, document in rows if row[0] in digests}
     if others := [id for id in digests if id not in stored]:
         rows = on.fetch(_FIND, (scope.source, scope.type, array_of(others)))
         differing = [no for id, no, digest, _, _ in rows if digest != digests[id]]
         documents = dict(on.fetch(_DOCUMENTS, (array_of(differing),))) if differing else {}
-        stored |= {row[0]: _stored(*row, documents.get(row[1]), differs_from=digests[row[0]]) for row in rows}
+        stored |= {row[0]: _stored(row, documents.get(row[1]), digests[row[0]]) for row in rows}
     return stored
 
 
-def _stored(
-    _id: str, no: int, digest: bytes, gone: int, missed: int, document: str | None, *, differs_from: bytes
-) -> Stored:
-    shown = document.encode() if document is not None and digest != differs_from else None
-    return Stored(no=no, digest=digest, gone=bool(gone), missed=bool(missed), document=shown)
+def _stored(row: Sequence[Any], document: str | None, shown: bytes) -> Stored:
+    _, no, digest, gone, missed = row
+    differing = None if document is None or digest == shown else document.encode()
+    return Stored(no=no, digest=digest, gone=bool(gone), missed=bool(missed), document=differing)
 
 
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
