@@ -10,7 +10,7 @@ looked up by its id.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import compress, groupby
 from operator import eq
 
@@ -64,32 +64,32 @@ class Batch:
         self.rows: list[int | None] = []
         self.lost: list[Unreadable] = []
 
-    def open(self, known: Mapping[bytes, range], rows: Mapping[bytes, int]) -> InvalidResponseError | None:
-        """Open all pages but those of which the rows are known by their digests; `rows` by those of their documents.
+    def open(self, known: Mapping[bytes, range], others: Sequence[kept.Kept] = ()) -> InvalidResponseError | None:
+        """Open all pages but those of which the rows are known by their digests; in `others` their entries may stand.
 
         Where one cannot be opened, it and those after it are left out; returned is why.
         """
         self._clear()
-        error = self._open_pages(known, rows)
+        error = self._open_pages(known, _Others(others))
         if len(self.recognised) + len(self._left) < len(self.ids):  # some stand there twice: their order counts
-            return self.open(known, {}) or error
+            return self.open(known) or error
         return error
 
-    def _open_pages(self, known: Mapping[bytes, range], rows: Mapping[bytes, int]) -> InvalidResponseError | None:
+    def _open_pages(self, known: Mapping[bytes, range], others: "_Others") -> InvalidResponseError | None:
         for number, page in enumerate(self.pages):
             digest = self.page_digests[number]
             if digest is not None and digest in known:
                 self.known[number] = known[digest]
                 continue
             try:
-                self._add(number, page, rows)
+                self._add(number, page, others)
             except InvalidResponseError as error:
                 del self.pages[number:], self.page_digests[number:]
                 return error
         return None
 
-    def _add(self, number: int, page: Page, rows: Mapping[bytes, int]) -> None:
-        found: list[int | None] = list(map(rows.get, page.digests)) if rows else [None] * len(page.digests)
+    def _add(self, number: int, page: Page, others: "_Others") -> None:
+        found = others.rows(page.digests)
         begin = len(self.ids)
         if there := list(filter(None, found)):  # no row has the number 0
             left = [position for position, row in enumerate(found) if row is None]
@@ -187,6 +187,30 @@ class Batch:
                     lost.append(one)
 
 
+class _Others:
+    """The entries of kept pages, to be found again in pages that come otherwise."""
+
+    def __init__(self, pages: Sequence[kept.Kept]) -> None:
+        self._pages = pages
+        self._next = iter(pages)
+
+    def rows(self, digests: Sequence[bytes]) -> list[int | None]:
+        """Return the rows of the next page's entries, by their digests; None where there is no such."""
+        likely = next(self._next, None)
+        if likely is not None and len(likely.entries) == len(digests):  # most are where they were
+            found = [
+                row if before == now else None
+                for row, before, now in zip(likely.rows, likely.entries, digests, strict=True)
+            ]
+            if 2 * found.count(None) <= len(found):
+                return found
+        return list(map(self._by_digest.get, digests)) if self._pages else [None] * len(digests)
+
+    @cached_property
+    def _by_digest(self) -> dict[bytes, int]:
+        return {entry: row for page in self._pages for entry, row in zip(page.entries, page.rows, strict=True)}
+
+
 @dataclass(slots=True)
 class Expected:
     """The place in the rows where a listing is: what it shows next probably follows."""
@@ -198,11 +222,11 @@ class Expected:
     def open(self, on: Statements, scope: Scope, batch: Batch) -> InvalidResponseError | None:
         """Open those pages of a batch that are not known by their bytes; see `Batch.open`."""
         if self.is_over:
-            return batch.open({}, {})
+            return batch.open({})
         pages = kept.following(on, scope.source, scope.type, after=self.after, most=len(batch.pages))
         others = [rows for digest, rows in pages.items() if digest not in batch.page_digests]
         is_known = all(digest in pages for digest in batch.page_digests)
-        return batch.open(pages, {} if is_known or not others else kept.entries(on, others))
+        return batch.open(pages, () if is_known or not others else kept.opened(on, others))
 
     def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
         """Return the rows that an opened batch shows as they are stored, and the positions of all other entries.

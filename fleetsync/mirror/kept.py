@@ -46,18 +46,25 @@ class Shown(Struct, frozen=True):
     entries: Sequence[bytes]
 
 
+class Kept(Struct, frozen=True):
+    """The rows of a page, and the digests of their documents."""
+
+    rows: range
+    entries: Sequence[bytes]
+
+
 def following(on: Statements, source: str, type: ResourceType, *, after: int, most: int) -> dict[bytes, range]:
     """Return the rows of the pages that are kept after a row, by the digests of their bytes."""
     return {digest: range(first, last + 1) for digest, first, last in on.fetch(_NEXT, (source, type, after, most))}
 
 
-def entries(on: Statements, pages: Iterable[range]) -> dict[bytes, int]:
-    """Return the rows of kept pages by the digests of their documents."""
-    found: dict[bytes, int] = {}
-    for first, last, digests in on.fetch(_ENTRIES, (array_of([rows.start for rows in pages]),)):
-        rows = range(first, last + 1)
-        found.update(zip(struct.unpack("16s" * len(rows), digests), rows, strict=True))
-    return found
+def opened(on: Statements, pages: Iterable[range]) -> list[Kept]:
+    """Return kept pages, entry by entry, in the order of their rows."""
+    found = on.fetch(_ENTRIES, (array_of([rows.start for rows in pages]),))
+    return [
+        Kept(range(first, last + 1), struct.unpack("16s" * (last + 1 - first), digests))
+        for first, last, digests in sorted(found)
+    ]
 
 
 def keep(

@@ -217,7 +217,7 @@ class Listings:
             _, left = going_on.unchanged(on, scope, batch)
             stored = resources.find(on, scope, batch.digests_at(left), batch.likely)
             if batch.clashes(one.no for one in stored.values()):
-                batch.open({}, {})
+                batch.open({})
                 left = batch.positions()
                 stored = resources.find(on, scope, batch.digests_at(left))
             listed, _ = batch.read(_compared(batch, left, stored)[1])
@@ -286,7 +286,7 @@ class Listings:
         stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost}, batch.likely)
         if batch.clashes(one.no for one in stored.values()):
             # What is shown again, and otherwise, counts as it was shown last: all has to be looked at in its order.
-            batch.open({}, {})
+            batch.open({})
             same, left = [], batch.positions()
             stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
         for rows in batch.known.values():
