@@ -19,8 +19,6 @@ from fleetsync.mirror.tables import NOT_BY_KEY, UtcDateTime, event, name, resour
 _OWN = ("digest", "etag", "size_bytes")
 _PLACE = ("no", "source", "type", "id")
 _FACTS = Facts.__struct_fields__
-_THERE = ("missed_since", "gone_at", "gone_reason")
-"""Null of what is there."""
 _ANOTHER = (Event.REPLACED, Event.RETURNED)
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
 _EVENT = ("no", "at", "cycle", "event", "patch", "reason")
@@ -76,8 +74,10 @@ _NOTE_ADDED = Prepared(
 _NOTE = Prepared(insert(event), _EVENT[:5])
 _NOTE_WHY = Prepared(insert(event), _EVENT)
 # What was read of a resource that had this id before says nothing about this one.
-_FORGET_READ = Prepared(
-    update(resource).where(resource.c.no == bindparam("b_no")).values(details=null(), desired=null(), reported=null()),
+_BEGIN_ANEW = Prepared(
+    update(resource)
+    .where(resource.c.no == bindparam("b_no"))
+    .values(details=null(), desired=null(), reported=null(), gone_at=null(), gone_reason=null()),
     ("b_no",),
 )
 _SIGHT = Prepared(
@@ -127,7 +127,7 @@ def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
     changed = [one for one in delta.updates if one.event is not None]
     _rewrite(on, scope, changed, has_changed=True)
     _rewrite(on, scope, [one for one in delta.updates if one.event is None], has_changed=False)
-    on.run_many(_FORGET_READ, [(one.no,) for one in changed if one.event in _ANOTHER])
+    on.run_many(_BEGIN_ANEW, [(one.no,) for one in changed if one.event in _ANOTHER])
     sight(on, scope, delta.found)
     note(on, scope, [(one.no, one.event, one.patch) for one in changed if one.event is not None])
     return [*delta.seen, *added]
@@ -254,7 +254,7 @@ def _rewriting(facts: tuple[str, ...], *, has_changed: bool) -> Prepared:
     """Return the statement that writes rows anew with these facts and no others."""
     names = (*_OWN, *facts, *(["changed_at"] if has_changed else []), "seen_at", "seen_by", "document")
     written = {name: bindparam(f"b_{name}", type_=resource.c[name].type) for name in names}
-    none = dict.fromkeys((*(name for name in _FACTS if name not in facts), *_THERE), null())
+    none = dict.fromkeys((name for name in _FACTS if name not in facts), null())
     statement = update(resource).where(resource.c.no == bindparam("b_no")).values(written | none)
     return Prepared(statement, (*(f"b_{name}" for name in names), "b_no"))
 
