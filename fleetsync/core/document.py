@@ -18,9 +18,15 @@ _ESCAPE = re.compile(
 )
 
 
+# To copy one takes a third less than to make one of this size.
+_DIGEST = hashlib.blake2b(digest_size=16)
+
+
 def digest_of(document: bytes | msgspec.Raw) -> bytes:
     """Return 16 bytes that tell two documents apart."""
-    return hashlib.blake2b(document, digest_size=16).digest()
+    digest = _DIGEST.copy()
+    digest.update(document)
+    return digest.digest()
 
 
 def fault_in(document: bytes) -> str | None:
