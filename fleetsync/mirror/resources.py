@@ -30,20 +30,17 @@ _STORED = (
     resource.c.gone_at.is_not(None),
     resource.c.missed_since.is_not(None),
 )
-_LIKELY = Prepared(
-    select(*_STORED, resource.c.document).where(resource.c.no.in_(values_in("numbers")), *NOT_BY_KEY),
-    ("numbers", "source", "type"),
-)
 _FIND = Prepared(
-    select(*_STORED).where(
+    select(*_STORED, null()).where(
         resource.c.source == bindparam("source"),
         resource.c.type == bindparam("type"),
         resource.c.id.in_(values_in("ids")),
     ),
     ("source", "type", "ids"),
 )
-_DOCUMENTS = Prepared(
-    select(resource.c.no, resource.c.document).where(resource.c.no.in_(values_in("numbers"))), ("numbers",)
+_LOOK_AT = Prepared(
+    select(*_STORED, resource.c.document).where(resource.c.no.in_(values_in("numbers")), *NOT_BY_KEY),
+    ("numbers", "source", "type"),
 )
 # A number is nobody else's for as long as there is a history of it, also when its row was forgotten.
 _NEXT_NO = Prepared(select(func.coalesce(func.max(name.c.no), 0) + 1), ())
@@ -102,20 +99,27 @@ def find(on: Statements, scope: Scope, digests: Mapping[str, bytes], likely: Seq
 
     `likely` are the numbers of rows that may be those: to look up a row by its number costs half.
     """
-    rows = on.fetch(_LIKELY, (array_of(likely), scope.source, scope.type)) if likely else []
-    stored = {row[0]: _stored(row, document, digests[row[0]]) for *row, document in rows if row[0] in digests}
-    if others := [id for id in digests if id not in stored]:
-        rows = on.fetch(_FIND, (scope.source, scope.type, array_of(others)))
-        differing = [no for id, no, digest, _, _ in rows if digest != digests[id]]
-        documents = dict(on.fetch(_DOCUMENTS, (array_of(differing),))) if differing else {}
-        stored |= {row[0]: _stored(row, documents.get(row[1]), digests[row[0]]) for row in rows}
-    return stored
+    rows = [row for row in _look_at(on, scope, likely) if row[0] in digests]
+    found = {row[0] for row in rows}
+    if others := [id for id in digests if id not in found]:
+        there = on.fetch(_FIND, (scope.source, scope.type, array_of(others)))
+        rows += there
+        rows += _look_at(on, scope, [no for id, no, digest, *_ in there if digest != digests[id]])
+    return {
+        id: Stored(
+            no=no,
+            digest=digest,
+            gone=bool(gone),
+            missed=bool(missed),
+            document=None if document is None or digest == digests[id] else document.encode(),
+        )
+        for id, no, digest, gone, missed, document in rows
+    }
 
 
-def _stored(row: Sequence[Any], document: str | None, shown: bytes) -> Stored:
-    _, no, digest, gone, missed = row
-    differing = None if document is None or digest == shown else document.encode()
-    return Stored(no=no, digest=digest, gone=bool(gone), missed=bool(missed), document=differing)
+def _look_at(on: Statements, scope: Scope, numbers: Sequence[int]) -> Sequence[Any]:
+    """Return the rows with these numbers, as far as there are, with their documents."""
+    return on.fetch(_LOOK_AT, (array_of(numbers), scope.source, scope.type)) if numbers else []
 
 
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:

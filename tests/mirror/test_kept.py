@@ -73,7 +73,7 @@ async def test_what_is_the_same_in_a_page_that_differs_is_not_read_again(
     going = await bench.listed(closed("new", "a", "b"), closed("c", "d", "e=2"), closed("f"))
     assert (going.added, going.updated, going.unchanged, going.missed) == (1, 1, 5, 0)
     assert [one[1:] for one in asked if one[0] is comparison._NEXT] == []
-    assert [one[1] for one in asked if one[0] is resources._LIKELY] == ["[0,5]"]
+    assert [one[1] for one in asked if one[0] is resources._LOOK_AT] == ["[0,5]"]
     assert [one[3] for one in asked if one[0] is resources._FIND] == ['["new"]']
     assert bench.rows(KEPT) == [(3, 5), (6, 6)]
 
