@@ -120,6 +120,16 @@ async def test_the_pages_of_another_source_are_not_its_own(bench: Bench) -> None
     assert (going.added, going.unchanged) == (1, 0)
 
 
+async def test_a_row_where_a_new_entry_would_be_expected_is_another_sources(bench: Bench) -> None:
+    await bench.mirror.cycles.register([source_row(), source_row("mill")], file="c")
+    await bench.listed(closed("a", "b"))
+    await bench.listed(closed("c"), source="mill")
+    going = await bench.listed(closed("a", "b", "c=2"))
+    assert (going.added, going.updated, going.unchanged) == (1, 0, 2)
+    rows = bench.rows("SELECT source, id, document ->> 'n' FROM devices ORDER BY source, id")
+    assert rows == [("mill", "c", "c"), ("plant", "a", "a"), ("plant", "b", "b"), ("plant", "c", "c=2")]
+
+
 @pytest.mark.parametrize(
     ("first", "then", "n"),
     [
