@@ -132,12 +132,11 @@ def bounds(devices: int) -> list[Bound]:
     """Return what is wanted at this size: of few devices the start of a process counts, of many their rows do."""
     is_large = devices >= _LARGE
     return [
-        *(_of_many() if is_large else _of_few()),
+        *(_of_many(devices) if is_large else _of_few()),
         Bound(metric="cpu_s", of=_ours(UNCHANGED), to=(UNCHANGED, FETCH), most=2.3 if is_large else 2.0),
         Bound(metric="written_times", of=_ours(FIRST), most=4),
         Bound(metric="peak_mb", of=_ours(FIRST), most=120),
         Bound(metric="peak_mb", of=_ours(UNCHANGED), most=120),
-        Bound(metric="written_mb", of=_ours(UNCHANGED), most=devices / 100_000 * 0.065536),
     ]
 
 
@@ -153,8 +152,10 @@ def _of_few() -> list[Bound]:
     ]
 
 
-def _of_many() -> list[Bound]:
+def _of_many(devices: int) -> list[Bound]:
     return [
+        # Of few, what a process and a cycle write to begin and to end is more: 90 KB, however many there are.
+        Bound(metric="written_mb", of=_ours(UNCHANGED), most=devices / 100_000 * 0.065536),
         Bound(metric="cpu_s", of=_ours(FIRST), to=(FIRST, FLOOR), most=1.5),
         Bound(metric="wall_s", of=_ours(FIRST), to=(FIRST, FLOOR), most=1.5),
     ]
