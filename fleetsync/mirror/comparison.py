@@ -4,7 +4,7 @@ A service lists its resources in much the same order every time, and rows are nu
 first listed. So what a batch of pages is likely to be about are the rows after the last ones. That a whole page is as
 it was is seen by its bytes alone, and what is the same in another by the digests that are kept with the page (`kept`).
 Of pages that are not kept the rows are read in one go, and compared by id and digest. What is not among all these is
-looked up by its id.
+looked up: where its row probably is, then by its id.
 """
 
 from bisect import bisect_right
@@ -224,9 +224,9 @@ class Expected:
         if self.is_over:
             return batch.open({})
         pages = kept.following(on, scope.source, scope.type, after=self.after, most=len(batch.pages))
-        others = [rows for digest, rows in pages.items() if digest not in batch.page_digests]
-        is_known = all(digest in pages for digest in batch.page_digests)
-        return batch.open(pages, () if is_known or not others else kept.opened(on, others))
+        shown = set(batch.page_digests)
+        others = [rows for digest, rows in pages.items() if digest not in shown]
+        return batch.open(pages, kept.opened(on, others) if others and not shown <= pages.keys() else ())
 
     def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
         """Return the rows that an opened batch shows as they are stored, and the positions of all other entries.
