@@ -49,7 +49,6 @@ _AT_ONCE = 500
 """So many are in hand while rows are added."""
 _NUMBERS = {True: 1, False: 0, None: None}
 
-
 # Of the rows that were added last, which have the highest numbers: their names, and then their events.
 _NAME_ADDED = Prepared(
     insert(name).from_select(
@@ -70,7 +69,7 @@ _NOTE_ADDED = Prepared(
 # Most have no reason, and the driver is slow with None.
 _NOTE = Prepared(insert(event), _EVENT[:5])
 _NOTE_WHY = Prepared(insert(event), _EVENT)
-# What was read of a resource that had this id before says nothing about this one.
+# What was known of a resource that had this id before says nothing about this one.
 _BEGIN_ANEW = Prepared(
     update(resource)
     .where(resource.c.no == bindparam("b_no"))
