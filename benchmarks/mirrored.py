@@ -46,7 +46,7 @@ def fill(folder: Path, devices: int) -> None:
         connection.execute(
             "INSERT INTO event (no, at, cycle, event) SELECT no, first_seen_at, 1, 'added' FROM resource"
         )
-        connection.execute("INSERT INTO name (no, source, type, id) SELECT no, source, type, id FROM resource")
+        connection.execute("INSERT INTO resource_name (no, source, type, id) SELECT no, source, type, id FROM resource")
         connection.execute("INSERT INTO coverage VALUES ('hub', 'device', 1, ?, 1, ?)", (_AT, devices))
         connection.execute("UPDATE source SET last_complete_at = ?, known = ?", (_AT, devices))
         connection.commit()

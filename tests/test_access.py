@@ -123,8 +123,10 @@ def test_a_usual_question_goes_by_an_index(reader: Reader, sql: str, index: str)
 )
 def test_the_history_of_one_id_goes_by_its_numbers(reader: Reader, sql: str) -> None:
     assert scanned(reader, sql) == set()
-    found = [match[1] for step in steps(reader, sql) if (match := re.search(r"(name_by_id|event_by_\w+)", step))]
-    assert found == ["name_by_id", "event_by_resource"]
+    found = [
+        match[1] for step in steps(reader, sql) if (match := re.search(r"(resource_name_by_id|event_by_\w+)", step))
+    ]
+    assert found == ["resource_name_by_id", "event_by_resource"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,21 @@ def test_what_reads_all_of_history_reads_it_as_it_stands(reader: Reader, sql: st
     assert not any("event_by_resource" in step for step in steps(reader, sql))
 
 
+@pytest.mark.parametrize(
+    ("few", "id"),
+    [
+        ("resources x ON x.gone_at IS NOT NULL", "id"),
+        ("writes x ON x.outcome = 'failed'", "resource_id"),
+        ("drift x ON h.at >= x.since", "resource_id"),
+    ],
+)
+def test_a_few_resources_lead_to_their_history(reader: Reader, few: str, id: str) -> None:
+    key = f"AND h.source = x.source AND h.type = x.type AND h.resource_id = x.{id}"
+    assert "event" not in scanned(reader, f"SELECT h.at FROM history h JOIN {few} {key}")
+    blocked = "JOIN devices x ON h.source = x.source AND h.type = 'device' AND h.resource_id = x.id WHERE NOT x.enabled"
+    assert "event" not in scanned(reader, f"SELECT h.at FROM history h {blocked}")
+
+
 def test_the_indexes_are_those_that_are_needed_here_or_by_the_mirror_itself(reader: Reader) -> None:
     names = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     found = {name for (name,) in reader._connection.execute(names)}
@@ -149,7 +166,7 @@ def test_the_indexes_are_those_that_are_needed_here_or_by_the_mirror_itself(read
         "cycle_by_source",
         "listing_by_type",
         "resource_by_key",
-        "name_by_id",
+        "resource_name_by_id",
         "event_by_resource",
         "event_by_time",
         "write_by_resource",

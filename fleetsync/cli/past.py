@@ -8,7 +8,7 @@ from fleetsync.cli.nearest import unknown
 from fleetsync.mirror.reader import Reader
 
 _EVENTS = (
-    "SELECT e.id, e.at, e.cycle, e.event, e.patch, e.reason FROM event e JOIN name n ON n.no = e.no"
+    "SELECT e.id, e.at, e.cycle, e.event, e.patch, e.reason FROM event e JOIN resource_name n ON n.no = e.no"
     " WHERE n.source = ? AND n.type = ? AND n.id = ?"
 )
 _WRITES = (

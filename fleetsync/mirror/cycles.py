@@ -16,7 +16,7 @@ from fleetsync.core.words import counted
 from fleetsync.errors import ConfigError, FleetsyncError, Problem, UsageError
 from fleetsync.mirror.compiled import Compiled
 from fleetsync.mirror.engine import Writer
-from fleetsync.mirror.tables import UtcDateTime, coverage, cycle, event, listing, metadata, name, source
+from fleetsync.mirror.tables import UtcDateTime, coverage, cycle, event, listing, metadata, resource_name, source
 
 # The last listing of each type that came to its end, where it was refused.
 _LAST = (
@@ -197,21 +197,21 @@ class Cycles:
                 if column is not None:
                     await transaction.run(update(table).where(column == old).values({column.name: new}))
 
-    async def forget(self, source_name: str) -> None:
+    async def forget(self, name: str) -> None:
         """Delete everything of a source, its history as well.
 
         Raises:
             UsageError: there is no such source.
         """
         async with self._writer.transaction() as transaction:
-            if not await transaction.rows(select(source.c.name).where(source.c.name == source_name)):
-                raise UsageError(f"no source {source_name!r} in the database")
-            numbers = select(name.c.no).where(name.c.source == source_name)
+            if not await transaction.rows(select(source.c.name).where(source.c.name == name)):
+                raise UsageError(f"no source {name!r} in the database")
+            numbers = select(resource_name.c.no).where(resource_name.c.source == name)
             await transaction.run(delete(event).where(event.c.no.in_(numbers)))
             for table in reversed(metadata.sorted_tables):
                 column = table.c.name if table is source else table.c.get("source")
                 if column is not None:
-                    await transaction.run(delete(table).where(column == source_name))
+                    await transaction.run(delete(table).where(column == name))
 
     async def _set(self, name: str, **values: Any) -> None:
         async with self._writer.transaction() as transaction:

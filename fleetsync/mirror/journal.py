@@ -130,7 +130,7 @@ class Journal:
 
         def conclude(on: Statements) -> None:
             if shown:
-                self._late.build_key(on)
+                self._late.build_early(on)
             for one in shown:
                 sightings.record(on, scope, spec, one)
             on.run_many(_END_OPERATION, [(id,)])

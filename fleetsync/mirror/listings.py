@@ -322,11 +322,11 @@ class Listings:
             return False
         positions = batch.positions()
         if batch.lost or batch.known or batch.recognised:  # which may have rows
-            self._late.build_key(on)
+            self._late.build_early(on)
         if not self._late.takes(on, scope, [batch.ids[position] for position in positions]):
             return False
         lost: list[Unreadable] = []
-        added = resources.add(on, scope, batch.each(positions, lost))
+        added = resources.add(on, scope, batch.each(positions, lost), is_blank=self._late.is_blank)
         going.seen.add(added)
         if len(added) == len(batch.rows):
             batch.rows = list(added)

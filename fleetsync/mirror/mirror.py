@@ -49,7 +49,7 @@ class Mirror:
         every = tuple(shown)
 
         def record(on: Statements) -> None:
-            self._late.build_key(on)
+            self._late.build_early(on)
             for one in every:
                 sightings.record(on, scope, spec, one)
 

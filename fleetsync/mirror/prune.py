@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Table, delete, exists, func, select, true,
 
 from fleetsync.clock import Clock
 from fleetsync.mirror.engine import Writer
-from fleetsync.mirror.tables import cycle, event, listing, name, pace, resource, spending, write
+from fleetsync.mirror.tables import cycle, event, listing, pace, resource, resource_name, spending, write
 
 _BATCH = 1000
 _RATES_KEPT = datetime.timedelta(days=7)
@@ -46,14 +46,14 @@ def _is_cited(since: datetime.datetime) -> ColumnElement[bool]:
 async def _delete_named(writer: Writer, table: Table, is_old: ColumnElement[bool]) -> int:
     """Delete what is old of a table of numbers, and the names of those that have neither a row nor a history now."""
     [key] = table.primary_key.columns
-    is_left = exists().where(resource.c.no == name.c.no) | exists().where(event.c.no == name.c.no)
+    is_left = exists().where(resource.c.no == resource_name.c.no) | exists().where(event.c.no == resource_name.c.no)
     deleted = 0
     while True:
         async with writer.transaction() as transaction:
             some = await transaction.rows(select(key, table.c.no.label("named")).where(is_old).limit(_BATCH))
             count = await transaction.run(delete(table).where(key.in_([row[0] for row in some])))
             numbers = sorted({named for _, named in some})
-            await transaction.run(delete(name).where(name.c.no.in_(numbers), ~is_left))
+            await transaction.run(delete(resource_name).where(resource_name.c.no.in_(numbers), ~is_left))
         deleted += count
         if count < _BATCH:
             return deleted

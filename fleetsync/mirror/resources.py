@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Integer, Text, bindparam, func, insert, null, select, update
+from sqlalchemy import Boolean, Integer, Text, and_, bindparam, delete, func, insert, null, select, update
 
 from fleetsync.core.delta import Delta, Event, Stored, Update
 from fleetsync.core.merge_patch import Json
 from fleetsync.core.model import CycleId, Facts, Resource, ResourceType
 from fleetsync.mirror.engine import Prepared, Statements, array_of, values_in
-from fleetsync.mirror.tables import NOT_BY_KEY, UtcDateTime, event, name, resource, text_of
+from fleetsync.mirror.tables import NOT_BY_KEY, UtcDateTime, event, resource, resource_name, text_of
 
 _OWN = ("digest", "etag", "size_bytes")
 _PLACE = ("no", "source", "type", "id")
@@ -43,15 +43,26 @@ _LOOK_AT = Prepared(
     ("numbers", "source", "type"),
 )
 # A number is nobody else's for as long as there is a history of it, also when its row was forgotten.
-_NEXT_NO = Prepared(select(func.coalesce(func.max(name.c.no), 0) + 1), ())
+_NEXT_NO = Prepared(select(func.coalesce(func.max(resource_name.c.no), 0) + 1), ())
 
 _AT_ONCE = 500
 """So many are in hand while rows are added."""
 _NUMBERS = {True: 1, False: 0, None: None}
 
-# Of the rows that were added last, which have the highest numbers: their names, and then their events.
+# Of the rows that were added last, which have the highest numbers: what they were called by before they were forgotten,
+# their names, and then their events.
+_FORGOTTEN = Prepared(
+    select(resource_name.c.no, resource.c.no)
+    .join(resource, and_(*(resource.c[place] == resource_name.c[place] for place in _PLACE[1:])))
+    .where(resource.c.no >= bindparam("first")),
+    ("first",),
+)
+_TAKE_OVER = Prepared(
+    update(event).where(event.c.no == bindparam("b_before")).values(no=bindparam("b_no")), ("b_before", "b_no")
+)
+_UNNAME = Prepared(delete(resource_name).where(resource_name.c.no == bindparam("b_before")), ("b_before",))
 _NAME_ADDED = Prepared(
-    insert(name).from_select(
+    insert(resource_name).from_select(
         list(_PLACE),
         select(*(resource.c[place] for place in _PLACE))
         .where(resource.c.no >= bindparam("first"))
@@ -62,7 +73,10 @@ _NAME_ADDED = Prepared(
 _NOTED = (bindparam("at", type_=Text), bindparam("cycle", type_=Integer), bindparam("event", type_=Text))
 _NOTE_ADDED = Prepared(
     insert(event).from_select(
-        list(_EVENT[:4]), select(name.c.no, *_NOTED).where(name.c.no >= bindparam("first")).order_by(name.c.no)
+        list(_EVENT[:4]),
+        select(resource_name.c.no, *_NOTED)
+        .where(resource_name.c.no >= bindparam("first"))
+        .order_by(resource_name.c.no),
     ),
     ("at", "cycle", "event", "first"),
 )
@@ -164,14 +178,21 @@ def json_text(value: Json) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-def add(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]]) -> range:
-    """Add resources with their events, taken one by one with their digests; return the numbers of their rows."""
+def add(on: Statements, scope: Scope, new: Iterable[tuple[Resource, bytes]], *, is_blank: bool = False) -> range:
+    """Add resources with their events, taken one by one with their digests; return the numbers of their rows.
+
+    They take over the history of those that were forgotten under their ids; `is_blank` says that there are none.
+    """
     ((first,),) = on.fetch(_NEXT_NO, ())
     last, rest = first - 1, iter(new)
     while some := list(islice(rest, _AT_ONCE)):
         _add(on, scope, last + 1, some)
         last += len(some)
     if last >= first:
+        if not is_blank:
+            taken_over = on.fetch(_FORGOTTEN, (first,))
+            on.run_many(_TAKE_OVER, taken_over)
+            on.run_many(_UNNAME, [(before,) for before, _ in taken_over])
         on.run_many(_NAME_ADDED, [(first,)])
         on.run_many(_NOTE_ADDED, [(text_of(scope.at), scope.cycle, Event.ADDED.value, first)])
     return range(first, last + 1)

@@ -239,24 +239,25 @@ kept_page = Table(
 NOT_BY_KEY = (text("NOT (resource.source <> :source)"), text("NOT (resource.type <> :type)"))
 """Rows of a source and type, in words that tempt no engine to the index of the keys: another order is the point."""
 
-# What the number of a row of `resource` stands for, also after that was forgotten, as long as its history lasts. Who is
-# forgotten and comes again has a name of its own beside the old one.
-name = Table(
-    "name",
+# What the number of a row of `resource` stands for, also after that was forgotten, as long as its history lasts. What
+# was forgotten and comes again takes its history over.
+resource_name = Table(
+    "resource_name",
     metadata,
     Column("no", Integer, primary_key=True),
     Column("source", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("id", Text, nullable=False),
-    # What tells most of them apart comes first.
-    Index("name_by_id", "id", "type", "source"),
+    # What tells most of them apart comes first. That there is one of each is what leads from a few resources to their
+    # history, and not from all of the history to them.
+    Index("resource_name_by_id", "id", "type", "source", unique=True),
 )
 
 event = Table(
     "event",
     metadata,
     Column("id", Integer, primary_key=True),
-    # Of `name`. What changes together stands side by side: an index of ids would be written all over.
+    # Of `resource_name`. What changes together stands side by side: an index of ids would be written all over.
     Column("no", Integer, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("cycle", Integer, nullable=False),

@@ -68,12 +68,9 @@ _SELECTED = "FROM selection x JOIN source s ON s.name = x.source AND s.configure
 
 _FIXED = {
     "resources": f"SELECT {', '.join(_RESOURCES)} {_FROM}",
-    # An id leads by `name` to its events. A source or a type alone must not, to half of all events one by one: cast,
-    # neither tempts any engine to that.
     "history": (
-        "SELECT e.id, CAST(n.source AS text) AS source, CAST(n.type AS text) AS type, n.id AS resource_id,"
-        " e.at, e.cycle, e.event, e.patch"
-        " FROM event e JOIN name n ON n.no = e.no JOIN source s ON s.name = n.source AND s.configured"
+        "SELECT e.id, n.source, n.type, n.id AS resource_id, e.at, e.cycle, e.event, e.patch"
+        " FROM event e JOIN resource_name n ON n.no = e.no JOIN source s ON s.name = n.source AND s.configured"
     ),
     "listings": (
         "SELECT l.id, l.source, l.type, l.cycle, l.started_at, l.finished_at, l.state,"

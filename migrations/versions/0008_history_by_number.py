@@ -14,7 +14,7 @@ depends_on = None
 
 # What has a history and no row any more gets a number that no row has.
 _FORGOTTEN = """
-INSERT INTO name (no, source, type, id)
+INSERT INTO resource_name (no, source, type, id)
 SELECT (SELECT COALESCE(MAX(r.no), 0) FROM resource r) + ROW_NUMBER() OVER (ORDER BY e.resource_id, e.type, e.source),
        e.source, e.type, e.resource_id
   FROM (SELECT DISTINCT resource_id, type, source FROM event) e
@@ -25,7 +25,7 @@ SELECT (SELECT COALESCE(MAX(r.no), 0) FROM resource r) + ROW_NUMBER() OVER (ORDE
 _EVENTS = """
 INSERT INTO event_by_number (id, no, at, cycle, event, patch, reason)
 SELECT e.id, n.no, e.at, e.cycle, e.event, e.patch, e.reason
-  FROM event e CROSS JOIN name n
+  FROM event e CROSS JOIN resource_name n
  WHERE n.id = e.resource_id AND n.type = e.type AND n.source = e.source
  ORDER BY e.id
 """
@@ -45,16 +45,16 @@ def upgrade() -> None:
     op.create_index("resource_by_key", "resource", ["source", "type", "id"], unique=True, if_not_exists=True)
     op.create_index("event_by_resource", "event", ["resource_id", "type", "source", "id"], if_not_exists=True)
     op.create_table(
-        "name",
+        "resource_name",
         sa.Column("no", sa.Integer(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("no"),
     )
-    op.execute("INSERT INTO name (no, source, type, id) SELECT no, source, type, id FROM resource ORDER BY no")
+    op.execute("INSERT INTO resource_name (no, source, type, id) SELECT no, source, type, id FROM resource ORDER BY no")
     op.execute(_FORGOTTEN)
-    op.create_index("name_by_id", "name", ["id", "type", "source"])
+    op.create_index("resource_name_by_id", "resource_name", ["id", "type", "source"], unique=True)
     op.create_table(
         "event_by_number",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -91,7 +91,7 @@ async def underway(bench: Bench) -> OpenWrite:
 def counts(bench: Bench, source: str) -> dict[str, int]:
     tables = {table.name: "name" if table.name == "source" else "source" for table in metadata.sorted_tables
               if table.name == "source" or "source" in table.c}  # fmt: skip
-    events = "event e JOIN name n ON n.no = e.no"
+    events = "event e JOIN resource_name n ON n.no = e.no"
     return {
         table: int(bench.rows(f"SELECT COUNT(*) FROM {table} WHERE {column} = ?", source)[0][0])
         for table, column in {**tables, events: "n.source"}.items()
@@ -125,7 +125,7 @@ async def test_forgetting_takes_everything_of_one_source_and_nothing_of_another(
     assert bench.rows("SELECT COUNT(*) FROM operation") == [(0,)]
     assert counts(bench, "other") == other
     assert bench.rows("SELECT COUNT(*) FROM seen") == [(0,)]
-    assert bench.rows("SELECT COUNT(*) FROM event WHERE no NOT IN (SELECT no FROM name)") == [(0,)]
+    assert bench.rows("SELECT COUNT(*) FROM event WHERE no NOT IN (SELECT no FROM resource_name)") == [(0,)]
     with pytest.raises(UsageError, match="no source 'plant'"):
         await bench.mirror.cycles.forget("plant")
 

@@ -14,13 +14,13 @@ from fleetsync.mirror.listings import Listing
 from fleetsync.mirror.met import Met
 from tests.mirror.bench import SPEC, Bench, page, resource, source_row
 
-INDEXES = ["name_by_id", "resource_by_key"]
+INDEXES = ["resource_by_key", "resource_name_by_id"]
 BODY = msgspec.Raw(b'["a", "bad"]')
 COUNTS = ("added", "updated", "unchanged", "listed", "shown")
 
 
 def built(bench: Bench) -> list[str]:
-    names = "SELECT name FROM sqlite_schema WHERE name IN ('name_by_id', 'resource_by_key') ORDER BY name"
+    names = "SELECT name FROM sqlite_schema WHERE name IN ('resource_by_key', 'resource_name_by_id') ORDER BY name"
     return [name for (name,) in bench.rows(names)]
 
 
@@ -74,7 +74,7 @@ async def test_of_a_fleet_that_is_forgotten_but_for_its_history_the_names_keep_t
     bench.clock.step(60)
     await bench.mirror.prune(history_s=1000, gone_s=1, cycles_s=1)
     await bench.cut_short(page("b", following="2"))
-    assert built(bench) == ["name_by_id"]
+    assert built(bench) == ["resource_name_by_id"]
     assert bench.events() == [("a", "added"), ("a", "gone"), ("b", "added")]
 
 

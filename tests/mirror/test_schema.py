@@ -250,7 +250,7 @@ async def test_history_is_the_same_when_it_goes_by_numbers(tmp_path: Path, more:
         pass
 
     assert (query(path, history), query(path, reasons)) == before
-    assert query(path, "SELECT no, source, type, id FROM name ORDER BY no") == [
+    assert query(path, "SELECT no, source, type, id FROM resource_name ORDER BY no") == [
         *query(path, "SELECT no, source, type, id FROM resource ORDER BY no"),
         (10, "other", "device", "forgotten"),
         (11, "plant", "device", "forgotten"),

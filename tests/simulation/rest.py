@@ -18,9 +18,9 @@ _CONTENT = (
     "SELECT source, type, resource_id, path, actual, declared, declaration, state, since FROM drift",
 )
 _NAMES = {
-    "rows without their names": "SELECT no, source, type, id FROM resource EXCEPT SELECT no, source, type, id FROM name",
-    "events of nobody": "SELECT no FROM event EXCEPT SELECT no FROM name",
-    "names of nothing": "SELECT no FROM name EXCEPT SELECT no FROM resource EXCEPT SELECT no FROM event",
+    "rows without their names": "SELECT no, source, type, id FROM resource EXCEPT SELECT no, source, type, id FROM resource_name",
+    "events of nobody": "SELECT no FROM event EXCEPT SELECT no FROM resource_name",
+    "names of nothing": "SELECT no FROM resource_name EXCEPT SELECT no FROM resource EXCEPT SELECT no FROM event",
 }
 
 

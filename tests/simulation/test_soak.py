@@ -17,7 +17,7 @@ INTERVAL_S = 6 * 3600
 KEEP = '[database]\nkeep_history = "4d"\nkeep_gone = "4d"\nkeep_cycles = "4d"\n'
 TABLES = (
     "resource",
-    "name",
+    "resource_name",
     "event",
     "write",
     "cycle",

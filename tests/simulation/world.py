@@ -156,7 +156,7 @@ class World:
             return
         self.commits += 1
         rows = process.rows(
-            "SELECT e.id, n.source, n.type, n.id, e.event FROM event e JOIN name n ON n.no = e.no"
+            "SELECT e.id, n.source, n.type, n.id, e.event FROM event e JOIN resource_name n ON n.no = e.no"
             " WHERE e.id > ? ORDER BY e.id",
             self.last_event,
         )
