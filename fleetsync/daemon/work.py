@@ -160,6 +160,8 @@ class Work:
             # What it goes by is at its newest then, and at a first time there at all.
             if before := [tasks[other] for other in self._reads(name) if other in tasks]:
                 await asyncio.wait(before)
+            if name not in self._jobs:  # a reload took it away before its turn
+                return _cut_short(name)
             return await self._one(name, work)
 
         async with asyncio.TaskGroup() as group:
@@ -172,7 +174,7 @@ class Work:
     def _reads(self, name: str) -> tuple[str, ...]:
         """Return the other sources whose devices a source goes by."""
         try:
-            return reads_of(self._jobs[name](silent).settings.own)
+            return reads_of(self._jobs[name](silent).settings.own) if name in self._jobs else ()
         except NotYetError:
             return ()
 

@@ -78,6 +78,20 @@ async def test_a_source_that_goes_by_another_comes_after_it(rig: Rig) -> None:
     assert (await carry_out(rig, replace(SYNC, sources=("mill",)))).exit_code == 0
 
 
+async def test_what_a_reload_takes_away_while_it_waits_for_another_is_cut_short(rig: Rig) -> None:
+    plant = await rig.add("plant")
+    await rig.add("mill", own=ReadsPlant())
+    jobs = dict(rig.jobs())
+    plant.door.close()
+    syncing = asyncio.create_task(Work(jobs, rig.mirror).carry_out(SYNC, silent))
+    await plant.door.arrived()
+    del jobs["mill"]
+    plant.door.open()
+    replies = by_name(await syncing)
+    assert replies["plant"].complete
+    assert (replies["mill"].exit_code, (replies["mill"].error or "")[:9]) == (75, "cut short")
+
+
 async def test_only_the_named_source_is_asked_and_only_once(rig: Rig) -> None:
     plant, mill = await rig.add("plant"), await rig.add("mill")
 
