@@ -141,14 +141,14 @@ class Batch:
         places = ((number, bisect_right(begins, number) - 1) for number in numbers)
         return any(number in self.recognised or (place >= 0 and number in ranges[place]) for number, place in places)
 
-    def shown_in_a_row(self) -> Iterator[kept.Shown]:
+    def shown_in_a_row(self) -> Iterator[kept.Kept]:
         """Yield the opened pages whose rows follow one another, and are as they show them."""
         begin = 0
         for number, end in zip(self._opened, self._ends, strict=True):
             rows, digest, entries, begin = self.rows[begin:end], self.page_digests[number], self.digests[begin:end], end
             first = rows[0] if rows else None
             if digest is not None and first is not None and rows == list(range(first, first + len(rows))):
-                yield kept.Shown(range(first, first + len(rows)), digest, entries)
+                yield kept.Kept(range(first, first + len(rows)), digest, entries)
 
     def positions(self) -> Sequence[int]:
         """Return where entries stand that are not recognised; of those with one id the last, which is believed."""

@@ -23,7 +23,9 @@ _NEXT = Prepared(
     ("source", "type", "after", "most"),
 )
 _ENTRIES = Prepared(
-    select(kept_page.c.first, kept_page.c.last, kept_page.c.entries).where(kept_page.c.first.in_(values_in("firsts"))),
+    select(kept_page.c.first, kept_page.c.last, kept_page.c.digest, kept_page.c.entries).where(
+        kept_page.c.first.in_(values_in("firsts"))
+    ),
     ("firsts",),
 )
 _KEEP = Prepared(insert(kept_page), ("first", "last", "source", "type", "digest", "entries"))
@@ -38,18 +40,11 @@ _FORGET = Prepared(
 )
 
 
-class Shown(Struct, frozen=True):
+class Kept(Struct, frozen=True):
     """The rows that a page showed, the digest of its bytes, and those of the rows' documents."""
 
     rows: range
     digest: bytes
-    entries: Sequence[bytes]
-
-
-class Kept(Struct, frozen=True):
-    """The rows of a page, and the digests of their documents."""
-
-    rows: range
     entries: Sequence[bytes]
 
 
@@ -62,14 +57,12 @@ def opened(on: Statements, pages: Iterable[range]) -> list[Kept]:
     """Return kept pages, entry by entry, in the order of their rows."""
     found = on.fetch(_ENTRIES, (array_of([rows.start for rows in pages]),))
     return [
-        Kept(range(first, last + 1), struct.unpack("16s" * (last + 1 - first), digests))
-        for first, last, digests in sorted(found)
+        Kept(range(first, last + 1), digest, struct.unpack("16s" * (last + 1 - first), entries))
+        for first, last, digest, entries in sorted(found)
     ]
 
 
-def keep(
-    on: Statements, source: str, type: ResourceType, pages: Iterable[Shown], written: Collection[int] = ()
-) -> None:
+def keep(on: Statements, source: str, type: ResourceType, pages: Iterable[Kept], written: Collection[int] = ()) -> None:
     """Keep pages, and forget all others that showed their rows, or rows that were `written`."""
     kept = [(one.rows[0], one.rows[-1], source, type, one.digest, b"".join(one.entries)) for one in pages]
     on.run_many(_FORGET, [(first, last, first) for first, last, *_ in kept])

@@ -31,9 +31,9 @@ FAILED_ONCE = {
     100266: "a stored link that leads elsewhere is refused before it is asked, and the listing begins anew",
     100964: "a catalog that its list showed twice was gone through twice",
     202678: "a list of catalogs that was empty proved that a device was gone",
-    400158: "a source that a reload took away while a command let another go first was a mistake in the program",
     206011: "a 404 with a body without end was taken for a value that is not there",
     204507: "a write that was never sent, since the read before it was answered with nonsense, was called applied",
+    400158: "a source that a reload took away while a command let another go first was a mistake in the program",
 }
 """What a seed found, in the simulation as it was then; what was wrong in the product has a test of its own."""
 
