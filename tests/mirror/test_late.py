@@ -73,9 +73,10 @@ async def test_of_a_fleet_that_is_forgotten_but_for_its_history_the_names_keep_t
     await bench.bury(await bench.listed(page()))
     bench.clock.step(60)
     await bench.mirror.prune(history_s=1000, gone_s=1, cycles_s=1)
-    await bench.cut_short(page("b", following="2"))
+    await bench.cut_short(page("b", "a", following="2"))
     assert built(bench) == ["resource_name_by_id"]
-    assert bench.events() == [("a", "added"), ("a", "gone"), ("b", "added")]
+    assert bench.events() == [("a", "added"), ("a", "gone"), ("b", "added"), ("a", "added")]
+    assert bench.rows("SELECT id FROM resource_name ORDER BY id") == [("a",), ("b",)], "what comes again has one name"
 
 
 async def test_what_a_kill_left_without_them_gets_them_at_the_next_start(bench: Bench) -> None:
