@@ -7,6 +7,7 @@ import functools
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,9 @@ T = TypeVar("T")
 Arrange = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 BUSY_MS = 10_000
+
+AT_ONCE = 20
+"""So many rows does one INSERT take."""
 
 # WAL: readers are never blocked. FULL: a commit is on the disk when it returns.
 _PRAGMAS = (
@@ -194,15 +198,22 @@ class Prepared:
         self._statement = statement
         self._names = names
         self._compiled: dict[str, tuple[str, Arrange | None]] = {}
+        self._is_plain = isinstance(statement, Insert) and statement.select is None
 
     def sql(self, dialect: Dialect) -> tuple[str, Arrange | None]:
         """Return the SQL of a dialect, and what puts parameters into its order; None where that is theirs already."""
         if dialect.name not in self._compiled:
-            is_plain = isinstance(self._statement, Insert) and self._statement.select is None
-            keys = list(self._names) if is_plain else None
+            keys = list(self._names) if self._is_plain else None
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=keys)  # type: ignore[attr-defined]  # statements have it
             self._compiled[dialect.name] = str(compiled), self._arranging(compiled.positiontup or [], compiled.params)
         return self._compiled[dialect.name]
+
+    def sql_at_once(self, dialect: Dialect) -> str | None:
+        """Return the SQL that inserts `AT_ONCE` rows, at little more than half the cost; None where it is no INSERT."""
+        if not self._is_plain:
+            return None
+        head, values = self.sql(dialect)[0].rsplit(" VALUES ", 1)
+        return f"{head} VALUES {', '.join([values] * AT_ONCE)}"
 
     def _arranging(self, places: Sequence[str], constants: Mapping[str, Any]) -> Arrange | None:
         """Return what puts parameters where the compiled statement has its places, some of which are constants."""
@@ -298,6 +309,11 @@ class Statements:
         sql, arrange = statement.sql(self._connection.dialect)
         taken: Any = rows if arrange is None else map(arrange, rows)
         with self._cursor() as cursor:
+            if at_once := statement.sql_at_once(self._connection.dialect):
+                rest: list[tuple[Any, ...]] = []
+                groups: Any = _whole_groups(iter(taken), rest)
+                cursor.executemany(at_once, groups)
+                taken = rest
             cursor.executemany(sql, taken)
 
     def upsert(
@@ -322,6 +338,13 @@ class Statements:
         """Give a cursor of the driver: for many rows SQLAlchemy's own costs more than the database."""
         with contextlib.closing(self._connection.connection.cursor()) as cursor:
             yield cursor
+
+
+def _whole_groups(rows: Iterator[tuple[Any, ...]], rest: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of `AT_ONCE` rows at a time; what is too few for that is put into `rest`."""
+    while len(some := list(islice(rows, AT_ONCE))) == AT_ONCE:
+        yield tuple(chain.from_iterable(some))
+    rest += some
 
 
 @functools.cache

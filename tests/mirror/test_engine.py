@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, text
+from sqlalchemy.schema import CreateTable
 
 from fleetsync.errors import BrokenMirrorError, MirrorError
-from fleetsync.mirror.engine import Statements, Writer, open_writer
+from fleetsync.mirror.engine import AT_ONCE, Prepared, Statements, Writer, open_writer
 
 
 @pytest.fixture(name="writer")
@@ -57,6 +58,17 @@ async def test_all_that_wait_are_committed_at_once_and_each_gets_its_own_answer(
     assert await all_of(writer, *(adding(n, done) for n in range(50))) == [n * 10 for n in range(50)]
     assert works.count("transact") == 1
     assert numbers(writer) == done == list(range(50))
+
+
+@pytest.mark.parametrize("many", [0, 1, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 1])
+async def test_rows_that_are_inserted_many_at_once_are_all_there_in_their_order(writer: Writer, many: int) -> None:
+    table = Table("b", MetaData(), Column("id", Integer, primary_key=True), Column("n", Integer), Column("t", Text))
+    async with writer.transaction() as transaction:
+        await transaction.run(CreateTable(table))
+        await transaction.run_many(Prepared(insert(table), ("t", "n")), [(f"t{n}", n) for n in range(many)])
+    with sqlite3.connect(writer.path) as connection:
+        rows = connection.execute("SELECT id, n, t FROM b ORDER BY id").fetchall()
+    assert rows == [(n + 1, n, f"t{n}") for n in range(many)]
 
 
 async def test_a_piece_that_fails_takes_no_other_with_it(writer: Writer) -> None:
