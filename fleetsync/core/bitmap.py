@@ -57,6 +57,9 @@ class Bitmap:
             self._add_range(numbers)
             return
         ordered = sorted(set(numbers))
+        if ordered and ordered[-1] - ordered[0] < len(ordered):  # they follow one another
+            self._add_range(range(ordered[0], ordered[-1] + 1))
+            return
         begin = 0
         while begin < len(ordered):
             index = ordered[begin] // CHUNK_BITS

@@ -37,19 +37,24 @@ def diff(old: Json, new: Json, but: tuple[Path, ...] = ()) -> Json:
         return without(new, but)
     here, below = _by_level(but)
     patch: dict[str, Json] = {}
-    if not old.keys() <= new.keys():
-        patch = {key: None for key in old if key not in new and key not in here}
+    added = 0
     for key, value in new.items():
         before = old.get(key, _ABSENT)
-        if before is value or (type(value) is str and before == value) or key in here:  # most are
+        if before is value or (type(value) is str and before == value):  # most are
             continue
-        inner = below.get(key, ())
-        if isinstance(before, dict) and isinstance(value, dict):
-            if _encode(before) != _encode(value) and (below_it := diff(before, value, inner)):
+        added += before is _ABSENT
+        if key in here:
+            continue
+        if type(value) is str:
+            patch[key] = value
+        elif isinstance(before, dict) and isinstance(value, dict):
+            if _encode(before) != _encode(value) and (below_it := diff(before, value, below.get(key, ()))):
                 patch[key] = below_it
         elif before is _ABSENT or not same(before, value):
-            patch[key] = without(value, inner)
-    return patch
+            patch[key] = without(value, below.get(key, ()))
+    if len(old) == len(new) - added:
+        return patch
+    return {key: None for key in old if key not in new and key not in here} | patch
 
 
 def same(one: Json, other: Json) -> bool:

@@ -182,7 +182,7 @@ class _Device(msgspec.Struct, forbid_unknown_fields=True):
     """A device with what is documented and nothing else: no number is too large in it, no text but UTF-8."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
-    etag: str | None = None
+    etag: ETag | None = None
     displayName: str | None = None  # noqa: N815 - the service's spelling
     enabled: bool | None = None
     provisioned: bool | None = None
@@ -361,7 +361,6 @@ def _read_devices(documents: Sequence[bytes]) -> Sequence[Resource | Unreadable]
 
 
 def _documented(device: _Device, document: bytes) -> Resource:
-    etag = None if device.etag is None else ETag(device.etag)
     facts = Facts(
         display_name=device.displayName,
         enabled=device.enabled,
@@ -369,7 +368,7 @@ def _documented(device: _Device, document: bytes) -> Resource:
         simulated=device.simulated,
         template=device.template,
     )
-    return Resource(id=device.id, document=document, etag=etag, facts=facts)
+    return Resource(id=device.id, document=document, etag=device.etag, facts=facts)
 
 
 def desired_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
