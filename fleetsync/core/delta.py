@@ -42,7 +42,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     gone: bool = False
     missed: bool = False
-    document: bytes | None = None
+    document: str | None = None
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):

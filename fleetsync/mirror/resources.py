@@ -23,23 +23,28 @@ _ANOTHER = (Event.REPLACED, Event.RETURNED)
 _ADDED = ("first_seen_at", "changed_at", "seen_at", "seen_by")
 _EVENT = ("no", "at", "cycle", "event", "patch", "reason")
 
-_STORED = (
-    resource.c.id,
-    resource.c.no,
-    resource.c.digest,
-    resource.c.gone_at.is_not(None),
-    resource.c.missed_since.is_not(None),
-)
 _FIND = Prepared(
-    select(*_STORED, null()).where(
+    select(
+        resource.c.id,
+        resource.c.no,
+        resource.c.digest,
+        resource.c.gone_at.is_not(None),
+        resource.c.missed_since.is_not(None),
+    ).where(
         resource.c.source == bindparam("source"),
         resource.c.type == bindparam("type"),
         resource.c.id.in_(values_in("ids")),
     ),
     ("source", "type", "ids"),
 )
+_DOCUMENTS = Prepared(
+    select(resource.c.no, resource.c.document).where(resource.c.no.in_(values_in("numbers"))), ("numbers",)
+)
+# The driver takes its time for each column; of what is gone or was missed there are few, and they are found by id.
 _LOOK_AT = Prepared(
-    select(*_STORED, resource.c.document).where(resource.c.no.in_(values_in("numbers")), *NOT_BY_KEY),
+    select(resource.c.id, resource.c.no, resource.c.digest, resource.c.document)
+    .where(resource.c.no.in_(values_in("numbers")), *NOT_BY_KEY)
+    .where(resource.c.gone_at.is_(None), resource.c.missed_since.is_(None)),
     ("numbers", "source", "type"),
 )
 # A number is nobody else's for as long as there is a history of it, also when its row was forgotten.
@@ -112,27 +117,19 @@ def find(on: Statements, scope: Scope, digests: Mapping[str, bytes], likely: Seq
 
     `likely` are the numbers of rows that may be those: to look up a row by its number costs half.
     """
-    rows = [row for row in _look_at(on, scope, likely) if row[0] in digests]
-    found = {row[0] for row in rows}
-    if others := [id for id in digests if id not in found]:
-        there = on.fetch(_FIND, (scope.source, scope.type, array_of(others)))
-        rows += there
-        rows += _look_at(on, scope, [no for id, no, digest, *_ in there if digest != digests[id]])
-    return {
-        id: Stored(
-            no=no,
-            digest=digest,
-            gone=bool(gone),
-            missed=bool(missed),
-            document=None if document is None or digest == digests[id] else document.encode(),
-        )
-        for id, no, digest, gone, missed, document in rows
+    looked_at = on.fetch(_LOOK_AT, (array_of(likely), scope.source, scope.type)) if likely else ()
+    stored = {
+        id: Stored(no=no, digest=digest, document=None if digest == digests[id] else document)
+        for id, no, digest, document in looked_at
+        if id in digests
     }
-
-
-def _look_at(on: Statements, scope: Scope, numbers: Sequence[int]) -> Sequence[Any]:
-    """Return the rows with these numbers, as far as there are, with their documents."""
-    return on.fetch(_LOOK_AT, (array_of(numbers), scope.source, scope.type)) if numbers else []
+    if others := [id for id in digests if id not in stored]:
+        found = on.fetch(_FIND, (scope.source, scope.type, array_of(others)))
+        differing = [no for id, no, digest, *_ in found if digest != digests[id]]
+        documents = dict(on.fetch(_DOCUMENTS, (array_of(differing),))) if differing else {}
+        for id, no, digest, gone, missed in found:
+            stored[id] = Stored(no=no, digest=digest, gone=bool(gone), missed=bool(missed), document=documents.get(no))
+    return stored
 
 
 def write(on: Statements, scope: Scope, delta: Delta) -> list[int]:
