@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,8 +19,9 @@ _ESCAPE = re.compile(
 )
 
 
+_DIGEST_BYTES = 16
 # To copy one takes a third less than to make one of this size.
-_DIGEST = hashlib.blake2b(digest_size=16)
+_DIGEST = hashlib.blake2b(digest_size=_DIGEST_BYTES)
 
 
 def digest_of(document: bytes | msgspec.Raw) -> bytes:
@@ -27,6 +29,11 @@ def digest_of(document: bytes | msgspec.Raw) -> bytes:
     digest = _DIGEST.copy()
     digest.update(document)
     return digest.digest()
+
+
+def digests_in(joined: bytes) -> Sequence[bytes]:
+    """Return digests that were joined, one by one."""
+    return struct.unpack(f"{_DIGEST_BYTES}s" * (len(joined) // _DIGEST_BYTES), joined)
 
 
 def fault_in(document: bytes) -> str | None:

@@ -7,7 +7,7 @@ from typing import NewType
 
 import msgspec
 
-from fleetsync.core.document import digest_of
+from fleetsync.core.document import digest_of, digests_in
 from fleetsync.errors import InvalidResponseError
 
 Cursor = NewType("Cursor", str)
@@ -113,13 +113,15 @@ class Page:
 
     __slots__ = (
         "_digest",
-        "_digests",
         "_documents",
+        "_entries",
         "_ids",
         "_named",
         "_opened",
         "_read",
         "_resources",
+        "_shown",
+        "_size",
         "body",
         "lost",
         "next",
@@ -139,8 +141,10 @@ class Page:
         self._ids: Sequence[str] | None = [one.id for one in resources]
         self._documents: Documents | None = [one.document for one in resources]
         self._digest: bytes | None = None
-        self._digests: Sequence[bytes] | None = None
+        self._entries: bytes | None = None
+        self._size = len(resources)
         self._resources = resources
+        self._shown: tuple[Sequence[int], Sequence[Resource | Unreadable]] | None = None
         self.next = next
         self.lost = tuple(unreadable)
 
@@ -172,6 +176,7 @@ class Page:
         """
         if self._documents is None:
             self._documents = self._opened()
+            self._size = len(self._documents)
         return self._documents
 
     @property
@@ -184,9 +189,18 @@ class Page:
     @property
     def digests(self) -> Sequence[bytes]:
         """Return what tells each document from any other; errors as of `documents`."""
-        if self._digests is None:
-            self._digests = list(map(digest_of, self.documents))
-        return self._digests
+        if self._entries is not None:
+            return digests_in(self._entries)
+        digests = list(map(digest_of, self.documents))
+        self._entries = b"".join(digests)
+        return digests
+
+    @property
+    def entries(self) -> bytes:
+        """Return its `digests`, joined."""
+        if self._entries is None:
+            return b"".join(self.digests)
+        return self._entries
 
     @property
     def ids(self) -> Sequence[str]:
@@ -200,10 +214,15 @@ class Page:
         return self._ids or ()
 
     def ids_at(self, positions: Sequence[int]) -> Sequence[str]:
-        """Return the ids of what stands at these positions; errors as of `ids`."""
-        if self._ids is None and len(positions) < len(self.documents):
+        """Return the ids of what stands at these positions; errors as of `ids`.
+
+        What is read for that is kept until it is asked for, and all other documents are let go.
+        """
+        if self._ids is None:
             with contextlib.suppress(InvalidResponseError):  # which says better where it is when all are read
-                return self._named(b"[%b]" % b",".join(self.documents[position] for position in positions))
+                self._shown = positions, self.read(positions)
+                self._documents = None
+                return [one.id for one in self._shown[1]]
         return [self.ids[position] for position in positions]
 
     @property
@@ -222,12 +241,14 @@ class Page:
         """Look into what stands at these positions."""
         if self._read is None:
             return [self._resources[position] for position in positions]
+        if self._shown is not None and self._shown[0] == positions:
+            return self._shown[1]
         return self._read([bytes(self.documents[position]) for position in positions])
 
     @property
     def size(self) -> int:
         """Return how many entries it has."""
-        return len(self.documents) + len(self.lost)
+        return (self._size or len(self.documents)) + len(self.lost)
 
     @property
     def resources(self) -> tuple[Resource, ...]:

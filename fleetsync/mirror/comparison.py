@@ -8,14 +8,16 @@ looked up: where its row probably is, then by its id.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import compress, groupby
-from operator import eq
+from itertools import compress, count, groupby
+from operator import eq, ne
 
+from msgspec import Struct
 from sqlalchemy import bindparam, select
 
+from fleetsync.core.document import digests_in
 from fleetsync.core.model import Page, Resource, Unreadable
 from fleetsync.errors import InvalidResponseError
 from fleetsync.mirror import kept
@@ -37,27 +39,53 @@ _PATIENCE = 3
 """So many batches in a row that are not about the expected rows, and the list has another order."""
 
 
+class _Opened(Struct, frozen=True):
+    """A page that was opened: where it stands in its batch, and its entries.
+
+    `rows` has the numbers of those that are recognised, each at its place in the page; at the other `places` it has
+    nothing that is known. It is a range where the page is probably about these very rows. The entries at `places` are
+    those of the batch from the position `begin` on.
+    """
+
+    number: int
+    rows: Sequence[int | None]
+    places: Sequence[int]
+    begin: int
+
+    def filled(self, rows: Sequence[int | None]) -> Sequence[int | None]:
+        """Return the rows of all entries; `rows` are those of the batch's entries."""
+        found = rows[self.begin : self.begin + len(self.places)]
+        if isinstance(self.rows, range) and found == [self.rows[place] for place in self.places]:
+            return self.rows
+        filled = list(self.rows)
+        for place, row in zip(self.places, found, strict=True):
+            filled[place] = row
+        return filled
+
+
 class Batch:
     """The entries of some pages in their order: their ids, and the digests of their documents.
 
-    Pages that are `known` by their bytes are not opened, and their entries are not among these. `rows` are the numbers
-    of the rows that are as the entries show them, as far as that was found out; beside the ids. An entry whose row was
-    `recognised` by its digest alone has an empty id: nobody looked for it. `likely` are the numbers of rows that others
-    probably are about.
+    Pages that are `known` by their bytes are not opened, and their entries are not among these; neither are those that
+    were `recognised` by their digests, of which it only says how many they are. `rows` are the numbers of the rows that
+    are as the entries show them, as far as that was found out; beside the ids. `likely` are the numbers of rows that
+    entries probably are about. `kept` are the rows of pages that are kept and probably are about the same.
     """
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = list(pages)
         self.page_digests = [page.digest for page in pages]
+        self.kept: frozenset[range] = frozenset()
         self._clear()
 
     def _clear(self) -> None:
         self.known: dict[int, range] = {}
-        self.recognised: set[int] = set()
-        self._opened: list[int] = []
+        self.recognised = 0
+        self._opened: list[_Opened] = []
         self._ends: list[int] = []
         self._partly: dict[int, range] = {}
-        self._left: list[int] = []
+        self._vacant: set[int] = set()
+        self._elsewhere: list[int] = []
         self.likely: list[int] = []
         self.ids: list[str] = []
         self.digests: list[bytes] = []
@@ -70,8 +98,10 @@ class Batch:
         Where one cannot be opened, it and those after it are left out; returned is why.
         """
         self._clear()
+        self.kept = frozenset(known.values())
         error = self._open_pages(known, _Others(others))
-        if len(self.recognised) + len(self._left) < len(self.ids):  # some stand there twice: their order counts
+        # What stands there twice counts as it stands there last, so all has to be looked at in its order.
+        if len(set(self._elsewhere)) < len(self._elsewhere) or any(map(self._in_place(), self._elsewhere)):
             return self.open(known) or error
         return error
 
@@ -89,27 +119,34 @@ class Batch:
         return None
 
     def _add(self, number: int, page: Page, others: "_Others") -> None:
-        found = others.rows(page.digests)
-        begin = len(self.ids)
-        if there := list(filter(None, found)):  # no row has the number 0
-            left = [position for position, row in enumerate(found) if row is None]
-            ids = [""] * len(found)
-            for position, id in zip(left, page.ids_at(left), strict=True):
-                ids[position] = id
-            self.ids += ids
-            self._left += [begin + position for position in left]
-            self._partly[number] = range(min(there), max(there) + 1)
-            self.recognised.update(there)
-            first = there[0] - found.index(there[0])  # the row of the page's first entry, if all follow one another
-            self.likely += [first + position for position in left]
+        digests = page.digests
+        rows, places = others.rows(digests)
+        if len(places) == len(digests):
+            ids = page.ids
         else:
-            self.ids += page.ids
-            self._left += range(begin, len(self.ids))
-        self.digests += page.digests
-        self.rows += found
+            ids, digests = page.ids_at(places), [digests[place] for place in places]
+            self._recognise(number, rows, places)
+        self._opened.append(_Opened(number, rows, places, len(self.ids)))
+        self.ids += ids
+        self.digests += digests
+        self.rows += [None] * len(ids)
         self.lost += page.lost
-        self._opened.append(number)
         self._ends.append(len(self.ids))
+
+    def _recognise(self, number: int, rows: Sequence[int | None], places: Sequence[int]) -> None:
+        """Take note of the rows that were recognised in a page, and of where others of it probably are."""
+        self.recognised += len(rows) - len(places)
+        if isinstance(rows, range):
+            self._partly[number] = rows
+            likely = [rows[place] for place in places]
+            self._vacant.update(likely)
+        else:
+            there = [row for row in rows if row is not None]
+            self._partly[number] = range(min(there), max(there) + 1)
+            self._elsewhere += there
+            first = there[0] - rows.index(there[0])  # the row of the page's first entry, if all follow one another
+            likely = [first + place for place in places]
+        self.likely += likely
 
     @property
     def sizes(self) -> list[int]:
@@ -136,34 +173,48 @@ class Batch:
 
     def clashes(self, numbers: Iterable[int]) -> bool:
         """Say whether one of these rows is shown by a known page as well, or by an entry that is recognised."""
-        ranges = sorted(self.known.values(), key=lambda rows: rows.start)
+        elsewhere, is_in_place = set(self._elsewhere), self._in_place()
+        return any(number in elsewhere or is_in_place(number) for number in numbers)
+
+    def _in_place(self) -> Callable[[int], bool]:
+        """Return what says whether a row is shown by a known page, or by an entry that is recognised in its place."""
+        partly = [one.rows for one in self._opened if isinstance(one.rows, range)]
+        ranges = sorted([*self.known.values(), *partly], key=lambda rows: rows.start)
         begins = [rows.start for rows in ranges]
-        places = ((number, bisect_right(begins, number) - 1) for number in numbers)
-        return any(number in self.recognised or (place >= 0 and number in ranges[place]) for number, place in places)
 
-    def shown_in_a_row(self) -> Iterator[kept.Kept]:
-        """Yield the opened pages whose rows follow one another, and are as they show them."""
-        begin = 0
-        for number, end in zip(self._opened, self._ends, strict=True):
-            rows, digest, entries, begin = self.rows[begin:end], self.page_digests[number], self.digests[begin:end], end
+        def is_in_place(number: int) -> bool:
+            place = bisect_right(begins, number) - 1
+            return place >= 0 and number in ranges[place] and number not in self._vacant
+
+        return is_in_place
+
+    def shown_in_a_row(self) -> tuple[list[kept.Kept], set[int]]:
+        """Return the opened pages whose rows follow one another, and are as they show them; and the rows of others."""
+        pages: list[kept.Kept] = []
+        apart: set[int] = set()
+        for one in self._opened:
+            rows, digest = one.filled(self.rows), self.page_digests[one.number]
             first = rows[0] if rows else None
-            if digest is not None and first is not None and rows == list(range(first, first + len(rows))):
-                yield kept.Kept(range(first, first + len(rows)), digest, entries)
-
-    def positions(self) -> Sequence[int]:
-        """Return where entries stand that are not recognised; of those with one id the last, which is believed."""
-        last = {self.ids[position]: position for position in self._left}
-        return self._left if len(last) == len(self._left) else sorted(last.values())
+            if digest is not None and first is not None and _follow(rows, first):
+                pages.append(kept.Kept(range(first, first + len(rows)), digest, self.pages[one.number].entries))
+            else:
+                apart.update(row for row in rows if row is not None)
+        return pages, apart
 
     @property
-    def named(self) -> list[str]:
-        """Return the ids of the entries that are not recognised."""
-        return [self.ids[position] for position in self._left]
+    def last(self) -> int | None:
+        """Return the row of the last entry of all that were opened, as far as it is known."""
+        return next((rows[-1] for one in reversed(self._opened) if (rows := one.filled(self.rows))), None)
+
+    def positions(self) -> Sequence[int]:
+        """Return where entries stand; of those with one id the last, which is believed."""
+        last = {id: position for position, id in enumerate(self.ids)}
+        return range(len(self.ids)) if len(last) == len(self.ids) else sorted(last.values())
 
     def described_in_two_ways(self) -> frozenset[str]:
         """Return the ids that stand in it with different documents."""
-        last = self.digests_at(self._left)
-        return frozenset(self.ids[at] for at in self._left if last[self.ids[at]] != self.digests[at])
+        last = dict(zip(self.ids, self.digests, strict=True))
+        return frozenset(id for id, digest in zip(self.ids, self.digests, strict=True) if last[id] != digest)
 
     def digests_at(self, positions: Iterable[int]) -> dict[str, bytes]:
         """Return the digests of the entries at these positions, by id."""
@@ -176,15 +227,19 @@ class Batch:
 
     def each(self, positions: Iterable[int], lost: list[Unreadable]) -> Iterator[tuple[Resource, bytes]]:
         """Look into the entries at these positions, page by page; those that cannot be stored are put into `lost`."""
-        for number, some in groupby(positions, partial(bisect_right, self._ends)):
-            page, wanted = self.pages[self._opened[number]], list(some)
-            begin = self._ends[number - 1] if number else 0
-            shown = page.read([position - begin for position in wanted])
-            for one, position in zip(shown, wanted, strict=True):
-                if isinstance(one, Resource):
-                    yield one, self.digests[position]
+        for index, some in groupby(positions, partial(bisect_right, self._ends)):
+            one, wanted = self._opened[index], list(some)
+            shown = self.pages[one.number].read([one.places[position - one.begin] for position in wanted])
+            for entry, position in zip(shown, wanted, strict=True):
+                if isinstance(entry, Resource):
+                    yield entry, self.digests[position]
                 else:
-                    lost.append(one)
+                    lost.append(entry)
+
+
+def _follow(rows: Sequence[int | None], first: int) -> bool:
+    """Say whether rows are all there, and follow one another."""
+    return isinstance(rows, range) or rows == list(range(first, first + len(rows)))
 
 
 class _Others:
@@ -194,21 +249,26 @@ class _Others:
         self._pages = pages
         self._next = iter(pages)
 
-    def rows(self, digests: Sequence[bytes]) -> list[int | None]:
-        """Return the rows of the next page's entries, by their digests; None where there is no such."""
+    def rows(self, digests: Sequence[bytes]) -> tuple[Sequence[int | None], Sequence[int]]:
+        """Return the rows of the next page's entries, by their digests, and at which places there is none.
+
+        Where most are where they were, these are the rows of the kept page, all of them.
+        """
         likely = next(self._next, None)
-        if likely is not None and len(likely.entries) == len(digests):  # most are where they were
-            found = [
-                row if before == now else None
-                for row, before, now in zip(likely.rows, likely.entries, digests, strict=True)
-            ]
-            if 2 * found.count(None) <= len(found):
-                return found
-        return list(map(self._by_digest.get, digests)) if self._pages else [None] * len(digests)
+        if likely is not None and len(likely.rows) == len(digests):
+            places = list(compress(count(), map(ne, digests_in(likely.entries), digests)))
+            if 2 * len(places) <= len(digests):
+                return likely.rows, places
+        if not self._pages:
+            return [None] * len(digests), range(len(digests))
+        rows = list(map(self._by_digest.get, digests))
+        return rows, [place for place, row in enumerate(rows) if row is None]
 
     @cached_property
     def _by_digest(self) -> dict[bytes, int]:
-        return {entry: row for page in self._pages for entry, row in zip(page.entries, page.rows, strict=True)}
+        return {
+            entry: row for page in self._pages for entry, row in zip(digests_in(page.entries), page.rows, strict=True)
+        }
 
 
 @dataclass(slots=True)
@@ -228,37 +288,34 @@ class Expected:
         others = [rows for digest, rows in pages.items() if digest not in shown]
         return batch.open(pages, kept.opened(on, others) if others and not shown <= pages.keys() else ())
 
-    def unchanged(self, on: Statements, scope: Scope, batch: Batch) -> tuple[list[int], Sequence[int]]:
-        """Return the rows that an opened batch shows as they are stored, and the positions of all other entries.
+    def left(self, on: Statements, scope: Scope, batch: Batch) -> Sequence[int]:
+        """Return the positions of those entries of an opened batch that do not show an expected row as it is stored.
 
-        Rows that a listing missed or that are gone are among neither: their entries are looked up.
+        Rows that a listing missed or that are gone are not expected: their entries are looked up.
         """
-        same, positions = sorted(batch.recognised), batch.positions()
+        positions = batch.positions()
         gaps, self.after = batch.gaps(self.after)
         if self.is_over or not positions:
-            return same, positions
+            return positions
         rows: list[tuple[int, str, bytes]] = []
         for after, before, most in gaps:
             found = on.fetch(_NEXT, (after, before, scope.source, scope.type, most))
             self.is_over = before == _NO_END and len(found) < most
             rows += found
         if not rows:
-            return same, positions
+            return positions
         numbers, ids, digests = map(list, zip(*rows, strict=True))
-        if ids == batch.ids:
-            self.after = max(self.after, numbers[-1])
-            are_same = list(map(eq, digests, batch.digests))
-            batch.rows = [number if is_same else None for number, is_same in zip(numbers, are_same, strict=True)]
-            same = list(compress(numbers, are_same))
-            batch.likely += [number for number, is_same in zip(numbers, are_same, strict=True) if not is_same]
-            return same, [position for position in positions if not are_same[position]]
-        more, others = self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
-        return same + more, others
+        if ids != batch.ids:
+            return self._matched(dict(zip(ids, rows, strict=True)), batch, positions)
+        self.after = max(self.after, numbers[-1])
+        are_same = list(map(eq, digests, batch.digests))
+        batch.rows = [number if is_same else None for number, is_same in zip(numbers, are_same, strict=True)]
+        batch.likely += [number for number, is_same in zip(numbers, are_same, strict=True) if not is_same]
+        return [position for position in positions if not are_same[position]]
 
     def _matched(
         self, rows: dict[str, tuple[int, str, bytes]], batch: Batch, positions: Sequence[int]
-    ) -> tuple[list[int], Sequence[int]]:
-        same: list[int] = []
+    ) -> Sequence[int]:
         others: list[int] = []
         shown = 0
         for position in positions:
@@ -268,13 +325,12 @@ class Expected:
                 continue
             shown = max(shown, row[0])
             if row[2] == batch.digests[position]:
-                same.append(row[0])
                 batch.rows[position] = row[0]
             else:
                 batch.likely.append(row[0])
                 others.append(position)
         self.after = max(shown, self.after)
-        return same, others
+        return others
 
     def found(self, last: int | None, *, looked_up: int, of: int) -> None:
         """Go on after the row `last`, the one of a batch's last entry, if most of it had to be looked up."""

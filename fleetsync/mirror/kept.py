@@ -4,11 +4,10 @@ A page is kept when its rows follow one another and each is as it shows it. What
 does not show forgets the page. Of one that comes otherwise, the digests of its entries tell what in it is the same.
 """
 
-import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from msgspec import Struct
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetsync.core.model import ResourceType
 from fleetsync.mirror.engine import Prepared, Statements, array_of, values_in
@@ -29,6 +28,12 @@ _ENTRIES = Prepared(
     ("firsts",),
 )
 _KEEP = Prepared(insert(kept_page), ("first", "last", "source", "type", "digest", "entries"))
+_KEEP_ON = Prepared(
+    update(kept_page)
+    .where(kept_page.c.first == bindparam("b_first"))
+    .values(digest=bindparam("b_digest"), entries=bindparam("b_entries")),
+    ("b_digest", "b_entries", "b_first"),
+)
 # No two of them overlap: of those that begin before a row only the last can reach it.
 _OTHER = kept_page.alias()
 _BEFORE = select(func.max(_OTHER.c.first)).where(_OTHER.c.first <= bindparam("row")).scalar_subquery()
@@ -41,11 +46,11 @@ _FORGET = Prepared(
 
 
 class Kept(Struct, frozen=True):
-    """The rows that a page showed, the digest of its bytes, and those of the rows' documents."""
+    """The rows that a page showed, the digest of its bytes, and those of the rows' documents, joined."""
 
     rows: range
     digest: bytes
-    entries: Sequence[bytes]
+    entries: bytes
 
 
 def following(on: Statements, source: str, type: ResourceType, *, after: int, most: int) -> dict[bytes, range]:
@@ -56,19 +61,15 @@ def following(on: Statements, source: str, type: ResourceType, *, after: int, mo
 def opened(on: Statements, pages: Iterable[range]) -> list[Kept]:
     """Return kept pages, entry by entry, in the order of their rows."""
     found = on.fetch(_ENTRIES, (array_of([rows.start for rows in pages]),))
-    return [
-        Kept(range(first, last + 1), digest, struct.unpack("16s" * (last + 1 - first), entries))
-        for first, last, digest, entries in sorted(found)
-    ]
+    return [Kept(range(first, last + 1), digest, entries) for first, last, digest, entries in sorted(found)]
 
 
-def keep(on: Statements, source: str, type: ResourceType, pages: Iterable[Kept], written: Collection[int] = ()) -> None:
-    """Keep pages, and forget all others that showed their rows, or rows that were `written`."""
-    kept = [(one.rows[0], one.rows[-1], source, type, one.digest, b"".join(one.entries)) for one in pages]
-    on.run_many(_FORGET, [(first, last, first) for first, last, *_ in kept])
-    if written:
-        forget(on, set(written).difference(*(range(first, last + 1) for first, last, *_ in kept)))
-    on.run_many(_KEEP, kept)
+def keep(on: Statements, source: str, type: ResourceType, pages: Sequence[Kept], now: Set[range] = frozenset()) -> None:
+    """Keep pages, and forget all others that showed their rows; of the rows `now` a page is kept at present."""
+    anew = [one for one in pages if one.rows not in now]
+    on.run_many(_KEEP_ON, [(one.digest, one.entries, one.rows.start) for one in pages if one.rows in now])
+    on.run_many(_FORGET, [(one.rows[0], one.rows[-1], one.rows[0]) for one in anew])
+    on.run_many(_KEEP, [(one.rows[0], one.rows[-1], source, type, one.digest, one.entries) for one in anew])
 
 
 def forget(on: Statements, numbers: Iterable[int]) -> None:

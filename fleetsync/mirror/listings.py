@@ -212,15 +212,15 @@ class Listings:
         def look(on: Statements) -> frozenset[str]:
             batch, going_on = Batch(pages), replace(going.expected)
             going_on.open(on, scope, batch)
-            if self._late.are_new(on, scope, batch.named):
+            if self._late.are_new(on, scope, batch.ids):
                 return batch.described_in_two_ways()
-            _, left = going_on.unchanged(on, scope, batch)
+            left = going_on.left(on, scope, batch)
             stored = resources.find(on, scope, batch.digests_at(left), batch.likely)
             if batch.clashes(one.no for one in stored.values()):
                 batch.open({})
                 left = batch.positions()
                 stored = resources.find(on, scope, batch.digests_at(left))
-            listed, _ = batch.read(_compared(batch, left, stored)[1])
+            listed, _ = batch.read(_differing(batch, left, stored))
             return batch.described_in_two_ways() | doubtful(stored, listed, going.spec)
 
         async with self._writer.transaction() as transaction:
@@ -282,26 +282,28 @@ class Listings:
         """Write what differs from what is stored; most of it does not, and is not looked into."""
         if self._load(on, scope, going, batch):
             return
-        same, left = going.expected.unchanged(on, scope, batch)
+        left = going.expected.left(on, scope, batch)
         stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost}, batch.likely)
         if batch.clashes(one.no for one in stored.values()):
             # What is shown again, and otherwise, counts as it was shown last: all has to be looked at in its order.
             batch.open({})
-            same, left = [], batch.positions()
+            left = batch.positions()
             stored = resources.find(on, scope, batch.digests_at(left) | {one.id: b"" for one in batch.lost})
-        for rows in batch.known.values():
-            going.seen.add(rows)
-        moved, differing = _compared(batch, left, stored)
+        differing = _differing(batch, left, stored)
+        same = sum(row is not None for row in batch.rows)
         listed, lost = batch.read(differing)
         lost += batch.lost
         delta = compare(stored, listed, going.spec)
         numbers = resources.write(on, scope, delta)
-        going.seen.add(same + moved + numbers)
         now = dict(zip((one.id for one, _ in delta.added), numbers[len(delta.seen) :], strict=True))
         now |= {one.id: stored[one.id].no for one, _ in listed if one.id in stored}
         for position in differing:
             batch.rows[position] = now.get(batch.ids[position])
-        kept.keep(on, scope.source, scope.type, batch.shown_in_a_row(), [one.no for one in delta.updates])
+        pages, apart = batch.shown_in_a_row()
+        for rows in (*batch.known.values(), *(page.rows for page in pages), apart):
+            going.seen.add(rows)
+        kept.keep(on, scope.source, scope.type, pages, batch.kept)
+        kept.forget(on, [one.no for one in delta.updates if one.no in apart])
         # What cannot be read is there all the same; a tombstone stays one until it can be read.
         there = [stored[one.id].no for one in lost if one.id in stored and not stored[one.id].gone]
         resources.sight(on, scope, there)
@@ -311,10 +313,9 @@ class Listings:
         going.pass_over(lost)
         going.added += len(delta.added)
         going.updated += sum(one.event is not None for one in delta.updates)
-        known = {rows.start: len(rows) for rows in batch.known.values()}
-        going.unchanged += delta.unchanged + len(same) + len(moved) + sum(known.values())
-        last = batch.rows[-1] if batch.rows else None
-        going.expected.found(last, looked_up=len(left), of=len(batch.rows) + sum(known.values()))
+        known = batch.recognised + sum({rows.start: len(rows) for rows in batch.known.values()}.values())
+        going.unchanged += delta.unchanged + same + known
+        going.expected.found(batch.last, looked_up=len(left), of=len(batch.ids) + known)
 
     def _load(self, on: Statements, scope: resources.Scope, going: Listing, batch: Batch) -> bool:
         """Add all of a batch, if none of it is known; return whether it is stored so."""
@@ -330,7 +331,7 @@ class Listings:
         going.seen.add(added)
         if len(added) == len(batch.rows):
             batch.rows = list(added)
-            kept.keep(on, scope.source, scope.type, batch.shown_in_a_row())
+            kept.keep(on, scope.source, scope.type, batch.shown_in_a_row()[0])
         going.unreadable += len(lost)
         going.strangers += len(lost)
         going.pass_over(lost)
@@ -529,15 +530,13 @@ def _forget(numbers: Sequence[int], on: Statements) -> None:
     kept.forget(on, numbers)
 
 
-def _compared(batch: Batch, positions: Iterable[int], stored: Mapping[str, Stored]) -> tuple[list[int], list[int]]:
-    """Return the rows of those at `positions` that are just as they are stored, and the positions of all others."""
-    same: list[int] = []
+def _differing(batch: Batch, positions: Iterable[int], stored: Mapping[str, Stored]) -> list[int]:
+    """Return which of `positions` show something else than is stored; take note of the rows of the others."""
     differing: list[int] = []
     for position in positions:
         known = stored.get(batch.ids[position])
         if known is None or known.gone or known.missed or known.digest != batch.digests[position]:
             differing.append(position)
         else:
-            same.append(known.no)
             batch.rows[position] = known.no
-    return same, differing
+    return differing

@@ -48,6 +48,7 @@ def closed(*ids: str, following: str | None = None) -> Page:
         return found
 
     def read(documents: Sequence[bytes]) -> list[Resource]:
+        named(b"[%b]" % b",".join(documents))
         return [next(one for one in shown.resources if one.document == document) for document in documents]
 
     body = msgspec.Raw(b"[%b]" % b",".join(shown.documents))

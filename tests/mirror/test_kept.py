@@ -12,7 +12,7 @@ from fleetsync.core.document import digest_of
 from fleetsync.core.kind import Succession
 from fleetsync.core.model import Page
 from fleetsync.errors import InvalidResponseError
-from fleetsync.mirror import comparison, resources
+from fleetsync.mirror import comparison, kept, resources
 from fleetsync.mirror.engine import Prepared, Statements
 from fleetsync.mirror.listings import Listing
 from tests.mirror.bench import SPEC, Bench, closed, page, resource, source_row
@@ -151,6 +151,64 @@ async def test_what_stands_twice_is_believed_the_second_time(
     assert going.updated == (n != "a")
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+async def test_what_is_changed_in_its_place_and_as_it_was_in_another_is_believed_the_second_time(
+    bench: Bench, is_last: bool
+) -> None:
+    await bench.listed(closed("a", "b", "c", "d"), closed("e", "f", "g", "h"))
+    changed, moved = closed("a", "b", "c", "d=2"), closed("d", "h", "g", "f", "e")
+    going = await bench.listed(*((moved, changed) if is_last else (changed, moved)))
+    assert bench.rows("SELECT document ->> 'n' FROM devices WHERE id = 'd'") == [("d=2" if is_last else "d",)]
+    assert (going.updated, going.missed) == (int(is_last), 0)
+
+
+@pytest.mark.parametrize(
+    ("shown", "kept_rows", "unchanged"),
+    [
+        ((("a", "b", "c", "d"), ("d", "e", "f", "g")), [(1, 3), (4, 7)], 6),
+        ((("a", "b=2", "c"), ("c", "d", "e", "f", "g")), [(3, 7)], 5),
+        ((("c", "d", "e", "f", "g"), ("a", "b=2", "c")), [(1, 3), (4, 6)], 5),
+    ],
+)
+async def test_of_pages_that_overlap_no_row_is_in_two_that_are_kept(
+    bench: Bench, shown: tuple[tuple[str, ...], ...], kept_rows: list[tuple[int, int]], unchanged: int
+) -> None:
+    await bench.listed(closed("a", "b", "c"), closed("d", "e", "f"))
+    going = await bench.listed(*(closed(*ids) for ids in shown))
+    assert (going.added, going.unchanged, bench.rows(KEPT)) == (1, unchanged, kept_rows)
+
+
+async def test_a_page_of_which_a_little_changed_is_kept_in_its_place(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.listed(closed("a", "b"), closed("c", "d"))
+    (before,) = bench.rows("SELECT digest, entries FROM kept_page WHERE first = 3")
+    written: list[Prepared] = []
+    run_many = Statements.run_many
+
+    def noted(on: Statements, statement: Prepared, rows: list[tuple[object, ...]]) -> None:
+        written.extend([statement] if rows else [])
+        run_many(on, statement, rows)
+
+    monkeypatch.setattr(Statements, "run_many", noted)
+    going = await bench.listed(closed("a", "b"), closed("c", "d=2"))
+    assert kept._KEEP_ON in written
+    assert kept._FORGET not in written
+    assert (going.updated, going.unchanged, bench.rows(KEPT)) == (1, 3, [(1, 2), (3, 4)])
+    (after,) = bench.rows("SELECT digest, entries FROM kept_page WHERE first = 3")
+    assert after[0] != before[0]
+    assert (after[1][:16], after[1][16:]) == (before[1][:16], digest_of(resource("d", '{"id":"d","n":"d=2"}').document))
+
+
+async def test_what_is_looked_into_for_its_id_is_not_looked_into_again(bench: Bench) -> None:
+    await bench.listed(closed("a", "b", "c"))
+    shown = closed("a", "b=2", "c")
+    read, asked = shown._read, []
+    shown._read = lambda documents: asked.append(list(documents)) or read(documents)  # type: ignore[misc]
+    assert (await bench.listed(shown)).updated == 1
+    assert [len(documents) for documents in asked] == [1]
+
+
 async def test_what_has_no_id_ends_a_listing_after_the_pages_before_it(bench: Bench) -> None:
     await bench.listed(closed("a"))
     going = await bench.begin()
@@ -214,7 +272,7 @@ def some_pages(chance: random.Random) -> list[list[str]]:
     shown = [id if chance.random() < 0.93 else f"{id}={chance.randrange(3)}" for id in ids if chance.random() < 0.97]
     while shown and chance.random() < 0.4:
         shown.insert(chance.randrange(len(shown) + 1), f"{chance.choice(ids)}={chance.randrange(3)}")
-    size = chance.choice((2, 3, 3, 3))
+    size = chance.choice((2, 3, 3, 3, 6))
     pages = [shown[begin : begin + size] for begin in range(0, len(shown), size)]
     if pages and chance.random() < 0.2:
         pages.insert(chance.randrange(len(pages) + 1), chance.choice(pages))
