@@ -198,22 +198,20 @@ class Prepared:
         self._statement = statement
         self._names = names
         self._compiled: dict[str, tuple[str, Arrange | None]] = {}
-        self._is_plain = isinstance(statement, Insert) and statement.select is None
 
     def sql(self, dialect: Dialect) -> tuple[str, Arrange | None]:
         """Return the SQL of a dialect, and what puts parameters into its order; None where that is theirs already."""
         if dialect.name not in self._compiled:
-            keys = list(self._names) if self._is_plain else None
+            is_plain = isinstance(self._statement, Insert) and self._statement.select is None
+            keys = list(self._names) if is_plain else None
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=keys)  # type: ignore[attr-defined]  # statements have it
             self._compiled[dialect.name] = str(compiled), self._arranging(compiled.positiontup or [], compiled.params)
         return self._compiled[dialect.name]
 
     def sql_at_once(self, dialect: Dialect) -> str | None:
-        """Return the SQL that inserts `AT_ONCE` rows, at little more than half the cost; None where it is no INSERT."""
-        if not self._is_plain:
-            return None
-        head, values = self.sql(dialect)[0].rsplit(" VALUES ", 1)
-        return f"{head} VALUES {', '.join([values] * AT_ONCE)}"
+        """Return the SQL that inserts `AT_ONCE` rows, for little more than half the cost; None if it inserts none."""
+        head, _, values = self.sql(dialect)[0].rpartition(" VALUES ")
+        return f"{head} VALUES {', '.join([values] * AT_ONCE)}" if head and not values.strip("(?, )") else None
 
     def _arranging(self, places: Sequence[str], constants: Mapping[str, Any]) -> Arrange | None:
         """Return what puts parameters where the compiled statement has its places, some of which are constants."""
