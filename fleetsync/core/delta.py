@@ -118,7 +118,11 @@ def _update(known: Stored, resource: Resource, digest: bytes, spec: TypeSpec) ->
         return Update(no=known.no, resource=resource, digest=digest, event=Event.RETURNED)
     old, new = _object.decode(known.document), _object.decode(resource.document)
     patch = diff(old, new, but=spec.volatile) or None
-    event = Event.RETURNED if known.gone else None if patch is None else Event.UPDATED
-    if event is Event.UPDATED and (resource.is_another or spec.succession(old, new) is Succession.REPLACES):
+    event: Event | None = Event.UPDATED
+    if known.gone:
+        event = Event.RETURNED
+    elif patch is None:
+        event = None
+    elif resource.is_another or spec.succession(old, new) is Succession.REPLACES:
         event = Event.REPLACED
     return Update(no=known.no, resource=resource, digest=digest, event=event, patch=patch)

@@ -7,7 +7,7 @@ from typing import NewType
 
 import msgspec
 
-from fleetsync.core.document import digest_of, digests_in
+from fleetsync.core.document import digest_of, digests_in, digests_of
 from fleetsync.errors import InvalidResponseError
 
 Cursor = NewType("Cursor", str)
@@ -191,7 +191,7 @@ class Page:
         """Return what tells each document from any other; errors as of `documents`."""
         if self._entries is not None:
             return digests_in(self._entries)
-        digests = list(map(digest_of, self.documents))
+        digests = digests_of(self.documents)
         self._entries = b"".join(digests)
         return digests
 

@@ -8,7 +8,7 @@ looked up: where its row probably is, then by its id.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import compress, count, groupby
@@ -101,7 +101,8 @@ class Batch:
         self.kept = frozenset(known.values())
         error = self._open_pages(known, _Others(others))
         # What stands there twice counts as it stands there last, so all has to be looked at in its order.
-        if len(set(self._elsewhere)) < len(self._elsewhere) or any(map(self._in_place(), self._elsewhere)):
+        elsewhere = set(self._elsewhere)
+        if len(elsewhere) < len(self._elsewhere) or self._stand_in_place(elsewhere):
             return self.open(known) or error
         return error
 
@@ -173,20 +174,16 @@ class Batch:
 
     def clashes(self, numbers: Iterable[int]) -> bool:
         """Say whether one of these rows is shown by a known page as well, or by an entry that is recognised."""
-        elsewhere, is_in_place = set(self._elsewhere), self._in_place()
-        return any(number in elsewhere or is_in_place(number) for number in numbers)
+        found = set(numbers)
+        return not found.isdisjoint(self._elsewhere) or self._stand_in_place(found)
 
-    def _in_place(self) -> Callable[[int], bool]:
-        """Return what says whether a row is shown by a known page, or by an entry that is recognised in its place."""
+    def _stand_in_place(self, numbers: Set[int]) -> bool:
+        """Say whether one of these rows is shown by a known page, or by an entry that is recognised in its place."""
         partly = [one.rows for one in self._opened if isinstance(one.rows, range)]
         ranges = sorted([*self.known.values(), *partly], key=lambda rows: rows.start)
         begins = [rows.start for rows in ranges]
-
-        def is_in_place(number: int) -> bool:
-            place = bisect_right(begins, number) - 1
-            return place >= 0 and number in ranges[place] and number not in self._vacant
-
-        return is_in_place
+        places = ((number, bisect_right(begins, number) - 1) for number in numbers - self._vacant)
+        return any(place >= 0 and number in ranges[place] for number, place in places)
 
     def shown_in_a_row(self) -> tuple[list[kept.Kept], set[int]]:
         """Return the opened pages whose rows follow one another, and are as they show them; and the rows of others."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fleetsync.core import model
-from fleetsync.core.document import digest_of
+from fleetsync.core.document import digest_of, digests_of
 from fleetsync.core.kind import Succession
 from fleetsync.core.model import Page
 from fleetsync.errors import InvalidResponseError
@@ -247,6 +247,7 @@ async def test_of_a_list_that_lags_nothing_is_digested_twice(bench: Bench, monke
     await bench.listed(closed("a", "b"), closed("c"))
     digested: list[bytes] = []
     monkeypatch.setattr(model, "digest_of", lambda one: digested.append(bytes(one)) or digest_of(one))
+    monkeypatch.setattr(model, "digests_of", lambda all_of: digested.extend(map(bytes, all_of)) or digests_of(all_of))
     going = await bench.begin()
     going.spec = msgspec.structs.replace(SPEC, lags=True, succession=lambda _stored, _shown: Succession.FOLLOWS)
     shown = [closed("a", "b=2"), closed("c")]
