@@ -140,11 +140,10 @@ def _credential(change: Callable[[str], str | None]) -> Begin:
         else:
             file.write_text(changed, encoding="utf-8")
         mischief.count(name)
-        place.spoilt_token = changed
+        place.spoilt_tokens += [changed] if changed else []
         place.troubled_s = mischief.world.agenda.now_s
 
         def cure() -> None:
-            place.spoilt_token = None
             place.troubled_s = mischief.world.agenda.now_s
             mischief.world.write_configuration()
 

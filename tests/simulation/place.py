@@ -114,7 +114,7 @@ class Place:
         self.ever: set[Key] = set()
         """What was there when somebody last looked, or before."""
         self.has_spoilt_etags = False
-        self.spoilt_token: str | None = None
+        self.spoilt_tokens: list[str] = []
         self.gone_ever: set[Key] = set()
         """What the mirror ever called gone."""
         self.edits: dict[tuple[Key, str], Any] = {}

@@ -120,7 +120,8 @@ class Central(Place):
         )
 
     def owns(self, authorization: str | None) -> bool:
-        known = [*self.secrets, (self.spoilt_token or "").strip()]
+        # A request that waits while a token is replaced leaves with the one before.
+        known = [*self.secrets, *(token.strip() for token in self.spoilt_tokens)]
         return authorization in known if self.has_token else authorization is None
 
     def rotate(self) -> Callable[[], None]:
