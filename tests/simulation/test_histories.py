@@ -34,6 +34,7 @@ FAILED_ONCE = {
     206011: "a 404 with a body without end was taken for a value that is not there",
     204507: "a write that was never sent, since the read before it was answered with nonsense, was called applied",
     400158: "a source that a reload took away while a command let another go first was a mistake in the program",
+    700207: "a reload that found the disk full was never asked for again by whom it was told",
     601388: "a request that waited while a wrong token was replaced was blamed for the one that it had",
 }
 """What a seed found, in the simulation as it was then; what was wrong in the product has a test of its own."""

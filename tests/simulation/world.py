@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
@@ -75,6 +76,7 @@ class World:
         """When each source's last complete cycle ended."""
         self.cycles_ended: Counter[str] = Counter()
         self.more_toml = ""
+        self.is_reload_refused = False
         self.broken_toml = ""
         self.declared: dict[str, str] = {}
         shutil.copyfile(template, self.machine.database)
@@ -177,6 +179,8 @@ class World:
         self.log.append(line)
         is_one = "\x1b" not in line and "\n" not in line.rstrip("\n")
         self.verdicts.check("P9", is_one, f"the log takes an id for more than text: {line!r}")
+        if '"config.' in line:
+            self.is_reload_refused = '"config.refused"' in line
         if '"cycle.finished"' in line:
             told = json.loads(line)
             self.cycles_ended[told["source"]] += 1
@@ -291,6 +295,8 @@ class World:
             if place is not None and self.agenda.now_s - place.lied_s > caution_s:
                 self.accept(error)
         if self.is_quiet:
+            if self.is_reload_refused:  # for want of room, when a mischief was over
+                process.signal(signal.SIGHUP)
             for (name,) in process.rows("SELECT name FROM source WHERE paused"):
                 process.order(Command(name="resume", sources=(name,)))
         self._check_the_healthy(process)
