@@ -17,7 +17,9 @@ def resource(document: bytes) -> tuple[Resource, bytes]:
 
 def against(document: bytes, *, gone: bool = False, missed: bool = False, stored: bytes = OLD) -> Delta:
     is_other = digest_of(document) != digest_of(stored)
-    row = Stored(no=7, digest=digest_of(stored), gone=gone, missed=missed, document=stored if is_other else None)
+    row = Stored(
+        no=7, digest=digest_of(stored), gone=gone, missed=missed, document=stored.decode() if is_other else None
+    )
     return compare({"a": row}, [resource(document)], SPEC)
 
 

@@ -91,7 +91,7 @@ def _follows(resource: Resource, spec: TypeSpec) -> None:
     """Compare with what is stored under its id, which may be anything that was stored once."""
     listed = [(resource, digest_of(resource.document))]
     for before in (b"{}", resource.document, b'{"version":9,"deviceEtag":"x","etag":1,"properties":[]}'):
-        stored = {resource.id: Stored(no=1, digest=b"", document=before)}
+        stored = {resource.id: Stored(no=1, digest=b"", document=before.decode())}
         delta = compare(stored, listed, spec)
         assert len(delta.updates) == 1
         doubtful(stored, listed, spec)
